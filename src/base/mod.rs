@@ -1,0 +1,18 @@
+//! Words that every layer shares: ids, time as an argument, places in files, mistakes found
+//! there, and references to secrets. Imports nothing of the rest.
+
+mod health;
+mod id;
+mod mistake;
+mod names;
+mod place;
+mod secret;
+mod time;
+
+pub use health::Health;
+pub use id::{CheckId, ClusterId, Generation, GroupId, Index, Named, RegionId, ServiceId, WorkflowId};
+pub use mistake::{Mistake, Mistakes, Severity};
+pub use names::nearest;
+pub use place::{Place, Source};
+pub use secret::{Secret, SecretRef};
+pub use time::{Mono, Now, Timestamp, parse_span, show_span};

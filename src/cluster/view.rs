@@ -1,0 +1,109 @@
+//! What one voter told: facts only.
+
+use std::time::Duration;
+
+use crate::base::{GroupId, Mono};
+
+/// What asking every voter of a group once has brought, by position in the group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Round {
+    /// The group.
+    pub group: GroupId,
+    /// One view per member.
+    pub views: Vec<NodeView>,
+    /// The newest result of the linearizable probe, which has a budget and a pace of its own.
+    pub linearizable: Option<Linearizable>,
+    /// How long the round took.
+    pub took: Duration,
+}
+
+/// What one voter told, or how it failed to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NodeView {
+    /// It answered, and the answer makes sense.
+    Answered(Facts),
+    /// Nobody listens there: the connection was refused or reset before a word was said.
+    Refused(String),
+    /// No answer within the timeout. A stopped process looks like this too: the kernel goes on
+    /// accepting connections for it.
+    Silent(String),
+    /// It knows us not, or has no time for us: says nothing about its health.
+    Denied(String),
+    /// It answered what makes no sense: not the system we expect, or TLS that fails.
+    Rubbish(String),
+    /// We could not even ask: no route, no socket, no name resolution, no secret.
+    Unmeasured(String),
+}
+
+/// Facts, by family of systems.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Facts {
+    /// A member of a raft group.
+    Raft(RaftFacts),
+    /// A PostgreSQL server.
+    Postgres(PostgresFacts),
+}
+
+/// What a member of a raft group says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RaftFacts {
+    /// Which cluster it belongs to.
+    pub cluster: u64,
+    /// Its own id.
+    pub member: u64,
+    /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
+    pub leader: Option<u64>,
+    /// Its term.
+    pub term: u64,
+    /// The index of its log.
+    pub index: u64,
+    /// How far it has applied the log.
+    pub applied: u64,
+    /// It has no vote.
+    pub learner: bool,
+    /// What it complains of.
+    pub errors: Vec<String>,
+}
+
+/// What a PostgreSQL server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PostgresFacts {
+    /// Identifies the database system: equal on a primary and its standbys.
+    pub system: u64,
+    /// A standby, or still in recovery after a crash.
+    pub in_recovery: bool,
+    /// `default_transaction_read_only` is on.
+    pub read_only: bool,
+    /// The timeline it is on.
+    pub timeline: u32,
+    /// Primary: the end of its log. Standby: how far it has received it.
+    pub received: u64,
+    /// Standby: how far it has replayed the log. Primary: the end of its log.
+    pub replayed: u64,
+    /// Standby: it streams from a primary. Primary: at least one standby streams from it.
+    pub streaming: bool,
+}
+
+/// The result of a read or write that takes a quorum.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Linearizable {
+    /// When it ended.
+    pub at: Mono,
+    /// Through which member it went, by position in the group.
+    pub member: usize,
+    /// How it ended.
+    pub result: LinearizableResult,
+}
+
+/// How a read or write that takes a quorum ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinearizableResult {
+    /// It succeeded: there is a quorum, whatever else is said.
+    Passed,
+    /// A definite answer: no leader, or the system's own timeout for want of a quorum.
+    NoQuorum(String),
+    /// No answer within its budget.
+    Hung,
+    /// Denied, rubbish, unreachable: says nothing.
+    Unmeasured(String),
+}

@@ -1,0 +1,131 @@
+//! The checks of a layer.
+
+use std::time::Duration;
+
+use super::Binder;
+use crate::base::{CheckId, Place, RegionId};
+use crate::config::model::{Check, CheckKind, HttpCheck, Layer, Schedule, StatusRange, TcpCheck, TlsCheck};
+use crate::config::read::{Placed, read};
+use crate::config::spec;
+use crate::config::yaml::{Node, Value};
+
+impl Binder<'_> {
+    pub(super) fn layer(&mut self, region: RegionId, layer: Layer, items: &[Node]) -> Vec<CheckId> {
+        let mut ids = Vec::new();
+        for item in items {
+            if let Some(check) = self.check(region, layer, item) {
+                let name = self.check_name(&check);
+                if let Ok(id) = self.checks.push(&name, check) {
+                    ids.push(id);
+                } else {
+                    self.mistakes.error(&item.place, "too many checks");
+                }
+            }
+        }
+        ids
+    }
+
+    /// `region/layer/kind`, with `-2`, `-3` … behind it for the later ones of a kind.
+    fn check_name(&self, check: &Check) -> String {
+        let region = self.regions.name(check.region);
+        let kind = match &check.kind {
+            CheckKind::Cluster(cluster) => self.clusters.name(*cluster).to_string(),
+            kind => kind.word().to_owned(),
+        };
+        let base = format!("{region}/{}/{kind}", check.layer.word());
+        std::iter::once(base.clone())
+            .chain((2..).map(|n| format!("{base}-{n}")))
+            .find(|name| self.checks.id(name).is_none())
+            .expect("one of endless names is free")
+    }
+
+    fn check(&mut self, region: RegionId, layer: Layer, item: &Node) -> Option<Check> {
+        if let Value::Text(name) = &item.value {
+            let name = Placed { value: name.clone(), place: item.place.clone() };
+            return self.cluster_check(region, layer, &name);
+        }
+        let (kind, schedule) = match read::<spec::Check>(item, self.mistakes)? {
+            spec::Check::Tcp(tcp) => {
+                let times = schedule(tcp.interval, tcp.timeout, tcp.rise, tcp.fall);
+                (CheckKind::Tcp(TcpCheck { address: self.host_port(&tcp.address)? }), times)
+            }
+            spec::Check::Tls(tls) => {
+                let times = schedule(tls.interval, tls.timeout, tls.rise, tls.fall);
+                let address = self.host_port(&tls.address)?;
+                let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
+                let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
+                let ca = tls.ca.map(|path| self.path(&path));
+                (CheckKind::Tls(TlsCheck { address, server_name, ca, min_validity }), times)
+            }
+            spec::Check::Http(http) => {
+                let times = schedule(http.interval, http.timeout, http.rise, http.fall);
+                (CheckKind::Http(self.http(http, &item.place)?), times)
+            }
+        };
+        let schedule = self.schedule(&schedule, &item.place, self.defaults);
+        Some(Check { region, layer, kind, schedule })
+    }
+
+    fn http(&mut self, http: spec::HttpCheck, place: &Place) -> Option<HttpCheck> {
+        let status = match &http.status {
+            None => vec![StatusRange { first: 200, last: 299 }],
+            Some(nodes) => nodes.iter().filter_map(|node| self.status(node)).collect(),
+        };
+        if http.status.as_ref().is_some_and(Vec::is_empty) {
+            self.mistakes.error(place, "`status` is empty: no answer would ever pass");
+        }
+        let headers = http
+            .headers
+            .iter()
+            .filter_map(|(name, node)| Some((name.to_ascii_lowercase(), self.header(node)?)))
+            .collect();
+        let connect = http.connect.as_ref().and_then(|text| self.host_port(text));
+        let ca = http.ca.map(|path| self.path(&path));
+        Some(HttpCheck { url: self.url(&http.url)?, method: http.method, status, headers, connect, ca })
+    }
+
+    fn cluster_check(&mut self, region: RegionId, layer: Layer, name: &Placed<String>) -> Option<Check> {
+        let cluster = self.cluster(name)?;
+        if !matches!(layer, Layer::Quorum | Layer::Replication) {
+            self.mistakes
+                .error(
+                    &name.place,
+                    format!("cluster `{}` does not belong into layer `{}`", name.value, layer.word()),
+                )
+                .help("clusters are judged in `quorum`, or in `replication` for having caught up");
+        }
+        let found = self.clusters[cluster].groups.iter().any(|&group| {
+            let inside = self.groups[group].inside;
+            inside.is_none() || inside == Some(region)
+        });
+        if !found {
+            let region = self.regions.name(region);
+            self.mistakes
+                .error(&name.place, format!("cluster `{}` has no group inside region `{region}`", name.value))
+                .help(format!("add `{region}: […]` under the cluster's `inside`"));
+            return None;
+        }
+        Some(Check {
+            region,
+            layer,
+            kind: CheckKind::Cluster(cluster),
+            schedule: self.clusters[cluster].schedule,
+        })
+    }
+}
+
+pub(super) fn schedule(
+    interval: Option<spec::Span>,
+    timeout: Option<spec::Span>,
+    rise: Option<u32>,
+    fall: Option<u32>,
+) -> spec::Schedule {
+    spec::Schedule { interval, timeout, rise, fall }
+}
+
+impl Schedule {
+    /// How many intervals fit into a span, at least one.
+    pub fn intervals_in(&self, span: Duration) -> u32 {
+        u32::try_from(span.as_nanos().div_ceil(self.interval.as_nanos().max(1))).unwrap_or(u32::MAX).max(1)
+    }
+}

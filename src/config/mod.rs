@@ -1,0 +1,14 @@
+//! Text → [`Config`], or every mistake at once, each with file:line:col and a snippet.
+//!
+//! `yaml` makes a tree with places, `read` fits it to the shapes in `spec`, `bind` resolves
+//! names and limits into the `model`. Strings die here: past this folder nothing can be wrong.
+
+mod bind;
+mod model;
+pub mod read;
+mod spec;
+pub mod yaml;
+
+pub use bind::{Surroundings, parse};
+pub use model::*;
+pub use spec::Span;

@@ -1,0 +1,670 @@
+//! Configuration as the rest of the program sees it: names are ids, texts are values, limits
+//! are applied, and nothing in it can be wrong.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
+use crate::wire::Name;
+
+/// All of it.
+#[derive(Debug)]
+pub struct Config {
+    /// How much the daemon may do.
+    pub mode: Mode,
+    /// This site.
+    pub site: Site,
+    /// Every site that shares this configuration, this one among them.
+    pub sites: Vec<String>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Limits of the DNS side.
+    pub dns: DnsLimits,
+    /// Zone files.
+    pub zones: Vec<ZoneFile>,
+    /// Stateful systems.
+    pub clusters: Named<ClusterId, Cluster>,
+    /// Their groups of voters; a group's name is its cluster's, with `/region` if it lies inside one.
+    pub groups: Named<GroupId, Group>,
+    /// Failure domains.
+    pub regions: Named<RegionId, Region>,
+    /// All checks of all regions and layers; a check's name is `region/layer/kind`.
+    pub checks: Named<CheckId, Check>,
+    /// Dynamic names.
+    pub services: Named<ServiceId, Service>,
+    /// Workflow files and their triggers.
+    pub workflows: Vec<WorkflowUse>,
+    /// Names used in workflow files for things named otherwise here.
+    pub aliases: BTreeMap<String, Alias>,
+    /// Where notifications go.
+    pub channels: BTreeMap<String, Hook>,
+    /// Where state is kept.
+    pub store: Store,
+}
+
+/// How much the daemon may do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Sense and tell.
+    Observe,
+    /// Also serve DNS.
+    Answer,
+    /// Also run workflows.
+    Act,
+}
+
+/// An edge site that runs one daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Site {
+    /// Its name; the same in logs, metrics and journals.
+    pub name: String,
+    /// Where it stands.
+    pub location: Option<Location>,
+}
+
+/// A place on the globe, in degrees.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize)]
+pub struct Location {
+    /// −90 to 90, north is positive.
+    pub latitude: f64,
+    /// −180 to 180, east is positive.
+    pub longitude: f64,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Default)]
+pub struct Listen {
+    /// DNS, on UDP and TCP both.
+    pub dns: Vec<SocketAddr>,
+    /// Read-only HTTP: status, metrics, health.
+    pub http: Option<SocketAddr>,
+    /// Unix socket for changes.
+    pub control: PathBuf,
+}
+
+/// Limits of the DNS side.
+#[derive(Clone, Debug)]
+pub struct DnsLimits {
+    /// Threads that answer UDP, each with a socket of its own per address.
+    pub udp_threads: usize,
+    /// TCP connections at once, over all clients.
+    pub tcp_connections_max: usize,
+    /// TCP connections at once from one address.
+    pub tcp_connections_per_client_max: usize,
+    /// An idle TCP connection is closed after this long (RFC 7766 §6.2.3).
+    pub tcp_idle: Duration,
+    /// DNS opens at the latest after this long, whatever the first round of checks has found.
+    pub open_after: Duration,
+}
+
+/// A zone and its master file.
+#[derive(Clone, Debug)]
+pub struct ZoneFile {
+    /// Its apex.
+    pub name: Name,
+    /// Its file.
+    pub file: PathBuf,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// When to probe, and how many results make a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// A probe that takes longer has failed. Shorter than the interval.
+    pub timeout: Duration,
+    /// This many passes in a row make a failed check pass.
+    pub rise: u32,
+    /// This many failures in a row make a passing check fail.
+    pub fall: u32,
+}
+
+impl Schedule {
+    /// The longest time from the moment a target breaks to the verdict `fail`: it breaks right
+    /// after a probe passed, and each probe that finds out takes its whole timeout.
+    pub fn detection_max(&self) -> Duration {
+        self.interval * self.fall + self.timeout
+    }
+}
+
+/// One probe of one target on an interval, in one layer of one region.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The region it speaks for.
+    pub region: RegionId,
+    /// The layer it belongs to.
+    pub layer: Layer,
+    /// What it does.
+    pub kind: CheckKind,
+    /// When, and how many results make a verdict.
+    pub schedule: Schedule,
+}
+
+/// What a check does.
+#[derive(Clone, Debug)]
+pub enum CheckKind {
+    /// Opens a TCP connection.
+    Tcp(TcpCheck),
+    /// Opens a TLS session and judges the certificate.
+    Tls(TlsCheck),
+    /// Sends an HTTP request and judges the status.
+    Http(HttpCheck),
+    /// Takes the region's standing in a cluster.
+    Cluster(ClusterId),
+}
+
+impl CheckKind {
+    /// The key that names it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Tls(_) => "tls",
+            Self::Http(_) => "http",
+            Self::Cluster(_) => "cluster",
+        }
+    }
+}
+
+/// Opens a TCP connection, and closes it.
+#[derive(Clone, Debug)]
+pub struct TcpCheck {
+    /// Where to.
+    pub address: HostPort,
+}
+
+/// Opens a TLS session and judges the certificate.
+#[derive(Clone, Debug)]
+pub struct TlsCheck {
+    /// Where to.
+    pub address: HostPort,
+    /// The name to ask for and to find in the certificate; the host of `address` by default.
+    pub server_name: String,
+    /// Whom to trust, as a PEM file; the system's roots by default.
+    pub ca: Option<PathBuf>,
+    /// Fail this long before the certificate expires.
+    pub min_validity: Duration,
+}
+
+/// Sends an HTTP/1.1 request and judges the status.
+#[derive(Clone, Debug)]
+pub struct HttpCheck {
+    /// `http` or `https`.
+    pub url: Url,
+    /// `GET` or `HEAD`.
+    pub method: HttpMethod,
+    /// Status codes that pass.
+    pub status: Vec<StatusRange>,
+    /// Further headers; a `host` among them replaces the URL's.
+    pub headers: BTreeMap<String, HeaderValue>,
+    /// Connect here instead of to the URL's host; the name stays in SNI and `Host`.
+    pub connect: Option<HostPort>,
+    /// Whom to trust, as a PEM file; the system's roots by default.
+    pub ca: Option<PathBuf>,
+}
+
+/// Methods of a check: those without effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HttpMethod {
+    /// With a body, which is not read.
+    #[default]
+    Get,
+    /// Without a body.
+    Head,
+}
+
+/// Status codes from `first` to `last`, both included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatusRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+/// The value of a header: written out, or kept as a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderValue {
+    /// As it stands.
+    Plain(String),
+    /// Read when the request is made.
+    Secret(SecretRef),
+}
+
+/// A host and a port.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+pub struct HostPort {
+    /// An address or a name.
+    pub host: String,
+    /// A TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(address) => write!(f, "[{address}]:{}", self.port),
+            Err(_) => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Layers of a region, bottom-up: the first broken one is the reason.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// Can it be reached?
+    Reach,
+    /// Does the service answer?
+    Service,
+    /// Can the stateful system inside commit a write?
+    Quorum,
+    /// Has it caught up?
+    Replication,
+}
+
+impl Layer {
+    /// All of them, bottom-up.
+    pub const ALL: [Layer; 4] = [Layer::Reach, Layer::Service, Layer::Quorum, Layer::Replication];
+
+    /// As written in the configuration and in labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reach => "reach",
+            Self::Service => "service",
+            Self::Quorum => "quorum",
+            Self::Replication => "replication",
+        }
+    }
+}
+
+/// A stateful system, named once: watched by checks, acted on by database stages.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// What it is.
+    pub kind: ClusterKind,
+    /// Its groups of voters.
+    pub groups: Vec<GroupId>,
+    /// When its members are asked.
+    pub schedule: Schedule,
+    /// A system that elects may be without a leader for this long before that counts as lost.
+    pub time_to_truth: Duration,
+    /// What to make of a group whose voters are all silent while lower layers pass.
+    pub silent_means: SilentMeans,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// What to make of silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SilentMeans {
+    /// It could not be measured; nothing changes.
+    #[default]
+    Unknown,
+    /// It is gone.
+    NoQuorum,
+}
+
+/// What a cluster is, with what it takes to talk to it.
+#[derive(Clone, Debug)]
+pub enum ClusterKind {
+    /// etcd 3.4 and later, over its JSON gateway.
+    Etcd(EtcdOptions),
+    /// PostgreSQL: one primary, streaming standbys.
+    Postgres(PostgresOptions),
+}
+
+impl ClusterKind {
+    /// The key that names it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Etcd(_) => "etcd",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
+/// How to talk to etcd.
+#[derive(Clone, Debug, Default)]
+pub struct EtcdOptions {
+    /// Whom to trust, as a PEM file.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and key, as PEM files.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The budget of the linearizable probe; apart from the local one's `timeout`, because
+    /// etcd itself takes up to 7 s to give up on a read that has no quorum.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to PostgreSQL, and what to do with it.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// Password of the role that watches and promotes.
+    pub password: Option<SecretRef>,
+    /// Whom to trust, as a PEM file.
+    pub ca: Option<PathBuf>,
+    /// What to do when the old writer cannot be reached to be fenced.
+    pub unreachable_writer: UnreachableWriter,
+    /// The roles that applications write as.
+    pub application: Application,
+}
+
+/// What a promotion does when the old writer cannot be reached to be fenced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnreachableWriter {
+    /// Pauses for an operator's approval.
+    #[default]
+    Ask,
+    /// Promotes: whoever wrote this accepts that two nodes may be writable for a while.
+    Promote,
+}
+
+/// The roles that applications write as: what a fence shuts out.
+#[derive(Clone, Debug, Default)]
+pub struct Application {
+    /// Their names. Empty: every role that can log in, apart from superusers, replication
+    /// roles and the role we connect as.
+    pub roles: Vec<String>,
+    /// A role and its password to prove with that a write is refused.
+    pub proof: Option<(String, Option<SecretRef>)>,
+    /// The database they write to.
+    pub database: Option<String>,
+}
+
+/// Voters that agree among themselves.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The system it is part of.
+    pub cluster: ClusterId,
+    /// Inside one region, or across regions.
+    pub inside: Option<RegionId>,
+    /// Its voters.
+    pub members: Vec<Member>,
+}
+
+impl Group {
+    /// More than half of the voters.
+    pub fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+}
+
+/// One voter.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The region it lies in.
+    pub region: RegionId,
+    /// How to reach it.
+    pub endpoint: Endpoint,
+}
+
+/// How to reach a voter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// A base URL.
+    Http(Url),
+    /// A PostgreSQL server.
+    Postgres(PostgresTarget),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Postgres(target) => target.address.fmt(f),
+        }
+    }
+}
+
+/// A PostgreSQL server and who we are there; the password is kept elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PostgresTarget {
+    /// Where.
+    pub address: HostPort,
+    /// Who.
+    pub user: String,
+    /// To which database.
+    pub database: String,
+    /// Whether over TLS.
+    pub tls: PostgresTls,
+}
+
+/// `sslmode` (PostgreSQL, libpq "SSL Support"); modes that fall back to clear text are not offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostgresTls {
+    /// Clear text.
+    #[default]
+    Disable,
+    /// TLS with the server's name verified (`verify-full`).
+    Require,
+}
+
+/// A failure domain that serves users.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Where it stands.
+    pub location: Option<Location>,
+    /// How much it can carry, in a unit of the operator's own.
+    pub capacity: Option<u32>,
+    /// Who makes room in it when a workflow asks.
+    pub capacity_hook: Option<Hook>,
+    /// Its checks, by layer.
+    pub layers: BTreeMap<Layer, Vec<CheckId>>,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// Dynamic names and the regions that serve them.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The names, each inside one of the zones.
+    pub names: Vec<(Name, Place)>,
+    /// Which region answers.
+    pub policy: Policy,
+    /// What moves its answers.
+    pub switched_by: SwitchedBy,
+    /// The addresses of each region.
+    pub answers: BTreeMap<RegionId, Addresses>,
+    /// Bounds of the answers' TTL.
+    pub ttl: TtlBounds,
+    /// What to answer when no region is fit.
+    pub all_down: AllDown,
+    /// When a region that was out may serve again.
+    pub failback: Failback,
+    /// What the operator wants to hold; `check` refuses a configuration that cannot.
+    pub objectives: Objectives,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// Which region answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The first fit one.
+    Failover(Vec<RegionId>),
+    /// One of the fit ones, by lot.
+    Weighted(Vec<(RegionId, u32)>),
+    /// All fit ones together.
+    All(Vec<RegionId>),
+}
+
+impl Policy {
+    /// The regions it may choose, in order of preference.
+    pub fn regions(&self) -> Vec<RegionId> {
+        match self {
+            Self::Failover(regions) | Self::All(regions) => regions.clone(),
+            Self::Weighted(weights) => weights.iter().map(|(region, _)| *region).collect(),
+        }
+    }
+
+    /// The key that names it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Failover(_) => "failover",
+            Self::Weighted(_) => "weighted",
+            Self::All(_) => "all",
+        }
+    }
+}
+
+/// What moves a service's answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchedBy {
+    /// The health of its regions.
+    #[default]
+    Health,
+    /// A workflow's dial, or an operator's; health alone raises an alert.
+    Workflow,
+}
+
+/// The addresses that a region gives for a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// IPv4.
+    pub a: Vec<Ipv4Addr>,
+    /// IPv6.
+    pub aaaa: Vec<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// Both families.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.a.iter().copied().map(IpAddr::V4).chain(self.aaaa.iter().copied().map(IpAddr::V6))
+    }
+}
+
+/// Bounds of a TTL. Between them it is the time in which the answer cannot change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TtlBounds {
+    /// Never below.
+    pub min: Duration,
+    /// Never above.
+    pub max: Duration,
+}
+
+/// What to answer when no region is fit. The first two never leave a name empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllDown {
+    /// All regions together: one of them may be better than it looks.
+    #[default]
+    ServeAll,
+    /// The first region of the policy.
+    ServeFirst,
+    /// No address.
+    Nodata,
+    /// SERVFAIL.
+    Servfail,
+}
+
+/// When a region that was out may serve again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failback {
+    /// When it has been healthy for this long.
+    Auto {
+        /// Without a break.
+        after: Duration,
+    },
+    /// When an operator releases it.
+    Manual,
+}
+
+/// What the operator wants to hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Objectives {
+    /// From the moment a region breaks until the last client that honours TTLs is elsewhere.
+    pub rto: Option<Duration>,
+}
+
+/// A workflow file and what starts it.
+#[derive(Clone, Debug)]
+pub struct WorkflowUse {
+    /// The file.
+    pub file: PathBuf,
+    /// The flip that starts it; without one, only a person does.
+    pub when: Option<Trigger>,
+    /// The region to move to; by default the other one of the flip.
+    pub activate: Option<RegionId>,
+    /// The region to leave; by default the one that flipped.
+    pub deactivate: Option<RegionId>,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// The flip that starts a workflow.
+#[derive(Clone, Debug)]
+pub struct Trigger {
+    /// This region …
+    pub region: RegionId,
+    /// … turns one of these …
+    pub turns: Vec<Health>,
+    /// … and stays so this long.
+    pub hold: Duration,
+}
+
+/// What a name in a workflow file stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alias {
+    /// A cluster.
+    pub cluster: Option<ClusterId>,
+    /// A region, alone or to say which side of the cluster is meant.
+    pub region: Option<RegionId>,
+    /// A service.
+    pub service: Option<ServiceId>,
+}
+
+/// An HTTP endpoint that is called: for notifications, or to make room.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// The URL to POST to, written out or kept as a secret.
+    pub url: HeaderValue,
+    /// Further headers.
+    pub headers: BTreeMap<String, HeaderValue>,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In a file of this site's own.
+    Embedded {
+        /// The directory that holds it.
+        path: PathBuf,
+    },
+}
+
+impl Config {
+    /// The directory for state of this site.
+    pub fn state_directory(&self) -> &std::path::Path {
+        let Store::Embedded { path } = &self.store;
+        path
+    }
+
+    /// The checks of one layer of a region.
+    pub fn layer(&self, region: RegionId, layer: Layer) -> &[CheckId] {
+        self.regions[region].layers.get(&layer).map_or(&[], Vec::as_slice)
+    }
+
+    /// The group of a cluster that a region's standing is read from, and whether the region has
+    /// voters in it.
+    pub fn group_of(&self, cluster: ClusterId, region: RegionId) -> Option<(GroupId, bool)> {
+        self.clusters[cluster].groups.iter().find_map(|&id| {
+            let group = &self.groups[id];
+            let local = group.members.iter().any(|member| member.region == region);
+            match group.inside {
+                Some(inside) => (inside == region).then_some((id, true)),
+                None => Some((id, local)),
+            }
+        })
+    }
+}

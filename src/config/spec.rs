@@ -1,0 +1,376 @@
+//! The shape of the configuration file, verbatim. [`super::bind`] turns it into [`super::Config`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::model::{AllDown, HttpMethod, Mode, SilentMeans, SwitchedBy, UnreachableWriter};
+use super::read::{Entries, Placed};
+use super::yaml::Node;
+use crate::base::{Health, SecretRef, parse_span};
+use crate::wire::Name;
+
+/// The whole file.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    // The first four are required. They are optional here so that a mistake in one of them
+    // does not hide the mistakes in all the rest.
+    pub version: Option<Placed<u32>>,
+    pub mode: Option<Mode>,
+    pub site: Option<Site>,
+    pub sites: Option<Vec<Placed<String>>>,
+    pub listen: Option<Listen>,
+    #[serde(default)]
+    pub dns: Dns,
+    #[serde(default)]
+    pub zones: Vec<Zone>,
+    #[serde(default)]
+    pub defaults: Defaults,
+    #[serde(default)]
+    pub clusters: Entries<Placed<Cluster>>,
+    #[serde(default)]
+    pub regions: Entries<Region>,
+    #[serde(default)]
+    pub services: Entries<Service>,
+    #[serde(default)]
+    pub workflows: Vec<WorkflowUse>,
+    #[serde(default)]
+    pub aliases: Entries<Alias>,
+    #[serde(default)]
+    pub channels: Entries<Channel>,
+    pub store: Option<Store>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    pub name: Placed<String>,
+    pub location: Option<Placed<Location>>,
+}
+
+#[derive(Deserialize, Debug, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub struct Location {
+    pub latitude: f64,
+    pub longitude: f64,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    pub dns: Vec<Placed<String>>,
+    pub http: Option<Placed<String>>,
+    pub control: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    pub udp_threads: Option<Placed<usize>>,
+    pub tcp_connections_max: Option<Placed<usize>>,
+    pub tcp_connections_per_client_max: Option<Placed<usize>>,
+    pub tcp_idle: Option<Span>,
+    pub open_after: Option<Span>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    pub name: Placed<Name>,
+    pub file: Placed<PathBuf>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    #[serde(default)]
+    pub check: Placed<Schedule>,
+}
+
+impl<T: Default> Default for Placed<T> {
+    /// For a key that is left out: its place is never shown.
+    fn default() -> Self {
+        Self { value: T::default(), place: crate::base::Place::whole(&crate::base::Source::new("", "")) }
+    }
+}
+
+#[derive(Deserialize, Debug, Default, Clone)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Cluster {
+    Etcd(Etcd),
+    Postgres(Postgres),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    pub inside: Option<Entries<Vec<Placed<String>>>>,
+    pub across: Option<Entries<Vec<Placed<String>>>>,
+    pub tls: Option<Tls>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+    pub time_to_truth: Option<Span>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+    #[serde(default)]
+    pub silent_means: SilentMeans,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    pub inside: Option<Entries<Vec<Placed<String>>>>,
+    pub across: Option<Entries<Vec<Placed<String>>>>,
+    pub password: Option<SecretRef>,
+    pub ca: Option<PathBuf>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+    pub time_to_truth: Option<Span>,
+    #[serde(default)]
+    pub silent_means: SilentMeans,
+    #[serde(default)]
+    pub unreachable_writer: UnreachableWriter,
+    #[serde(default)]
+    pub application: Application,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Application {
+    pub roles: Vec<Placed<String>>,
+    pub proof: Option<Proof>,
+    pub database: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    pub user: String,
+    pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub location: Option<Placed<Location>>,
+    pub capacity: Option<u32>,
+    pub capacity_hook: Option<Webhook>,
+    #[serde(default)]
+    pub layers: Layers,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layers {
+    pub reach: Vec<Node>,
+    pub service: Vec<Node>,
+    pub quorum: Vec<Node>,
+    pub replication: Vec<Node>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    Tcp(TcpCheck),
+    Tls(TlsCheck),
+    Http(HttpCheck),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TcpCheck {
+    pub address: Placed<String>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TlsCheck {
+    pub address: Placed<String>,
+    pub server_name: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub min_validity: Option<Span>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct HttpCheck {
+    pub url: Placed<String>,
+    #[serde(default)]
+    pub method: HttpMethod,
+    pub status: Option<Vec<Node>>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, Node>,
+    pub connect: Option<Placed<String>>,
+    pub ca: Option<PathBuf>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub names: Vec<Placed<Name>>,
+    pub policy: Placed<Policy>,
+    #[serde(default)]
+    pub switched_by: SwitchedBy,
+    pub answers: Placed<Entries<Addresses>>,
+    pub ttl: Option<Placed<Ttl>>,
+    #[serde(default)]
+    pub all_down: AllDown,
+    pub failback: Option<Failback>,
+    #[serde(default)]
+    pub objectives: Objectives,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    Failover(Vec<Placed<String>>),
+    Weighted(Entries<Placed<u32>>),
+    All(Vec<Placed<String>>),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Addresses {
+    #[serde(default)]
+    pub a: Vec<Placed<String>>,
+    #[serde(default)]
+    pub aaaa: Vec<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Ttl {
+    pub min: Span,
+    pub max: Span,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Failback {
+    Manual,
+    Auto(AutoFailback),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct AutoFailback {
+    pub after: Span,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Objectives {
+    pub rto: Option<Span>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct WorkflowUse {
+    pub file: Placed<PathBuf>,
+    pub when: Option<Trigger>,
+    pub activate: Option<Placed<String>>,
+    pub deactivate: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Trigger {
+    pub region: Placed<String>,
+    pub turns: Vec<Placed<Health>>,
+    #[serde(rename = "for")]
+    pub hold: Span,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    pub cluster: Option<Placed<String>>,
+    pub region: Option<Placed<String>>,
+    pub service: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Webhook(Webhook),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    pub url: Node,
+    #[serde(default)]
+    pub headers: BTreeMap<String, Node>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    Embedded(Embedded),
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Embedded {
+    pub path: PathBuf,
+}
+
+/// A duration as people write it. Always with a unit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Span;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as 30s")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+                parse_span(text).map(Span).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Span, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
