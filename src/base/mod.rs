@@ -8,6 +8,7 @@ mod names;
 mod place;
 mod secret;
 mod time;
+mod token;
 
 pub use health::Health;
 pub use id::{CheckId, ClusterId, Generation, GroupId, Index, Named, RegionId, ServiceId, WorkflowId};
@@ -16,3 +17,4 @@ pub use names::nearest;
 pub use place::{Place, Source};
 pub use secret::{Secret, SecretRef};
 pub use time::{Mono, Now, Timestamp, parse_span, show_span};
+pub use token::Token;

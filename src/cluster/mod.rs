@@ -1,10 +1,16 @@
 //! Node views → group verdict → each region's standing.
 //!
 //! A probe tells facts, never a verdict ([`NodeView`]). One pure judgement per group puts the
-//! facts of all voters together.
+//! facts of all voters together: first the group as a whole, then how each region stands in
+//! it, because a datacenter that is cut off from a group that goes on elsewhere is the only
+//! one lost.
 
+mod judge;
+mod postgres;
+mod raft;
 mod standing;
 mod view;
 
+pub use judge::{Memory, judge};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};

@@ -74,6 +74,8 @@ pub struct PostgresFacts {
     pub in_recovery: bool,
     /// `default_transaction_read_only` is on.
     pub read_only: bool,
+    /// No application role may log in: a promotion elsewhere has fenced it.
+    pub fenced: bool,
     /// The timeline it is on.
     pub timeline: u32,
     /// Primary: the end of its log. Standby: how far it has received it.

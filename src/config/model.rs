@@ -507,6 +507,14 @@ impl Policy {
         }
     }
 
+    /// Visits them, without a list.
+    pub fn each(&self, mut visit: impl FnMut(RegionId)) {
+        match self {
+            Self::Failover(regions) | Self::All(regions) => regions.iter().copied().for_each(visit),
+            Self::Weighted(weights) => weights.iter().for_each(|(region, _)| visit(*region)),
+        }
+    }
+
     /// The key that names it in the configuration.
     pub fn word(&self) -> &'static str {
         match self {

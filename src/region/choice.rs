@@ -24,3 +24,23 @@ pub enum Pick {
     /// SERVFAIL, because the all-down policy says so.
     Servfail,
 }
+
+impl Pick {
+    /// Whether this region's addresses may be answered.
+    pub fn has(&self, region: RegionId) -> bool {
+        match self {
+            Self::One(shares) => shares.iter().any(|(id, _)| *id == region),
+            Self::All(regions) => regions.contains(&region),
+            Self::Nodata | Self::Servfail => false,
+        }
+    }
+
+    /// The regions whose addresses may be answered.
+    pub fn regions(&self) -> Vec<RegionId> {
+        match self {
+            Self::One(shares) => shares.iter().map(|(region, _)| *region).collect(),
+            Self::All(regions) => regions.clone(),
+            Self::Nodata | Self::Servfail => Vec::new(),
+        }
+    }
+}

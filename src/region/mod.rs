@@ -1,5 +1,17 @@
 //! Standings, verdicts and operators' words → health, duty, flips, and what each service answers.
 
+mod assess;
 mod choice;
+mod choose;
+mod duty;
+mod explain;
+mod flip;
+mod membership;
 
+pub use assess::{Assessment, CheckState, Why, assess};
 pub use choice::{Choice, Pick};
+pub use choose::{Among, Dial, Rule, Scene, choose, initial_dial};
+pub use duty::{Duty, Override, OverrideKind};
+pub use explain::{Reason, reasons, rule_words};
+pub use flip::{Flip, Known, RegionState};
+pub use membership::{Membership, Seat};

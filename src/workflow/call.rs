@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Op;
+pub use crate::base::Token;
 
 /// Names one execution of one workflow: the workflow's name and a number that the store counts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -16,22 +17,6 @@ pub struct ExecutionId(pub String);
 impl fmt::Display for ExecutionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// The fencing token: the store's epoch, and the journal index of the intent. A target that
-/// has seen a higher one refuses a lower one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-pub struct Token {
-    /// Grows with every start of the daemon that owns the store.
-    pub epoch: u64,
-    /// Grows with every record of the journal.
-    pub index: u64,
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.epoch, self.index)
     }
 }
 

@@ -1,0 +1,597 @@
+//! Judging a raft group (etcd).
+//!
+//! The rules, in order; each has its reason in what real clusters answered:
+//! 1. Only voters of one cluster count; a learner has no vote, another cluster's answer is rubbish.
+//! 2. Votes are never summed over terms: the leader of the highest term is the one that counts,
+//!    and one that two voters claim to be in the same term is a split brain.
+//! 3. A quorum is a majority of the configured voters that names one leader in one term, and
+//!    that leader's own word. Followers go on naming a dead leader for an election timeout; if
+//!    they still name it after the time to truth, it lives and only we cannot reach it.
+//! 4. A linearizable read that succeeded in this interval proves a quorum, whatever else is said.
+//! 5. A majority that refuses connections is gone, if the group was ever seen well.
+//! 6. Voters that answer and all know of no leader: electing, and lost after the time to truth.
+//! 7. Nobody answers: unreachable from here, which says nothing about the quorum.
+//! 8. Anything else is unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::judge::{Absent, CatchUp, first_complaint};
+use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
+use crate::base::{Mono, RegionId, show_span};
+use crate::config::{Cluster, Group};
+
+/// A voter that answered, by its position in the group.
+type Voter<'a> = (usize, &'a RaftFacts);
+
+/// The leader that counts, and who names it.
+struct Leader {
+    id: u64,
+    term: u64,
+    followers: BTreeSet<usize>,
+    /// It says so itself, and this is its log's end.
+    own_word: Option<u64>,
+}
+
+pub(super) fn judge(
+    cluster: &Cluster,
+    group: &Group,
+    round: &Round,
+    memory: &mut Memory,
+    now: Mono,
+) -> Judgement {
+    let answered = answered(round, memory);
+    let voters = group.members.len() - memory.learners.len();
+    let majority = voters / 2 + 1;
+    let absent = Absent::count(&round.views);
+    let leader = leader(&answered);
+    let agreeing = leader.as_ref().map_or(0, |leader| leader.followers.len());
+
+    let mut evidence = Evidence {
+        voters,
+        reached: answered.len(),
+        agreeing,
+        margin: agreeing as i64 - majority as i64,
+        leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
+        term: leader.as_ref().map(|leader| leader.term),
+        lag_max: lag_max(&answered),
+    };
+
+    let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= cluster.schedule.interval);
+    let read_passed = read.is_some_and(|read| read.result == LinearizableResult::Passed);
+    let settled = leader.as_ref().is_some_and(|leader| leader.own_word.is_some())
+        || memory.leaderless_since.is_some_and(|since| now.since(since) > cluster.time_to_truth);
+    let agreed = agreeing >= majority;
+
+    let (verdict, reason) = if let Some(words) = split(&answered) {
+        (Standing::SplitBrain, words)
+    } else if (agreed && settled) || read_passed {
+        if leader.as_ref().is_some_and(|leader| leader.own_word.is_some()) || read_passed {
+            memory.leaderless_since = None;
+        }
+        if !agreed {
+            // Proven by the read alone: how many more may be lost is not known from here.
+            evidence.margin = 0;
+        }
+        committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent)
+    } else if absent.refused >= majority {
+        let words = format!("{} of {voters} voters refuse connections", absent.refused);
+        match memory.seen_well {
+            true => (Standing::NoQuorum, words),
+            false => (Standing::Unknown, format!("{words}; never seen otherwise: is the address right?")),
+        }
+    } else if !answered.is_empty() {
+        leaderless(cluster, memory, agreeing, answered.len(), voters, &absent, now)
+    } else {
+        nobody_answers(&absent, first_complaint(&round.views))
+    };
+    if matches!(verdict, Standing::Unreachable | Standing::Unknown) && answered.is_empty() {
+        // What nobody says proves nothing: the time without a leader starts when it is seen.
+        memory.leaderless_since = None;
+    }
+
+    let regions = match verdict {
+        Standing::Quorum | Standing::Degraded | Standing::Recovering if group.inside.is_none() => {
+            regions(cluster, group, round, memory, leader.as_ref(), (verdict, &reason), now)
+        }
+        _ => BTreeMap::new(),
+    };
+    Judgement { verdict, reason, evidence, regions }
+}
+
+/// Voters of the cluster that most answers come from.
+fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
+    let mut answers: Vec<Voter<'a>> = Vec::new();
+    for (position, view) in round.views.iter().enumerate() {
+        if let NodeView::Answered(Facts::Raft(facts)) = view {
+            if facts.learner {
+                memory.learners.insert(position);
+            } else {
+                memory.learners.remove(&position);
+                answers.push((position, facts));
+            }
+        }
+    }
+    let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
+    for (_, facts) in &answers {
+        *sizes.entry(facts.cluster).or_default() += 1;
+    }
+    if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
+        answers.retain(|(_, facts)| facts.cluster == cluster);
+    }
+    answers
+}
+
+/// The leader of the highest term that anybody names.
+fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
+    let (term, id) = answered
+        .iter()
+        .filter_map(|(_, facts)| facts.leader.map(|leader| (facts.term, leader)))
+        // Equal terms: the one that more voters name.
+        .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
+    let followers = answered.iter().filter(|voter| names(voter, (term, id))).map(|(position, _)| *position);
+    let own_word = answered.iter().find(|(_, facts)| facts.member == id && facts.leader == Some(id));
+    Some(Leader {
+        id,
+        term,
+        followers: followers.collect(),
+        own_word: own_word.filter(|(_, facts)| facts.term == term).map(|(_, facts)| facts.index),
+    })
+}
+
+fn names((_, facts): &Voter<'_>, (term, leader): (u64, u64)) -> bool {
+    facts.term == term && facts.leader == Some(leader)
+}
+
+/// Two voters that each claim to lead in the same term.
+fn split(answered: &[Voter<'_>]) -> Option<String> {
+    let mut claims: BTreeMap<u64, u64> = BTreeMap::new();
+    for (_, facts) in answered.iter().filter(|(_, facts)| facts.leader == Some(facts.member)) {
+        if let Some(other) = claims.insert(facts.term, facts.member) {
+            let term = facts.term;
+            return Some(format!("{other:x} and {:x} both lead in term {term}", facts.member));
+        }
+    }
+    None
+}
+
+/// There is a quorum: with how much to spare, and has it caught up?
+fn committing(
+    memory: &mut Memory,
+    answered: &[Voter<'_>],
+    leader: Option<&Leader>,
+    majority: usize,
+    evidence: &Evidence,
+    absent: &Absent,
+) -> (Standing, String) {
+    if let Some(catch_up) = memory.catching_up {
+        let end = answered.iter().map(|(_, facts)| facts.index).max().unwrap_or(0);
+        let target = match catch_up {
+            CatchUp::To(index) => index,
+            CatchUp::ToBeSeen => end,
+        };
+        memory.catching_up = Some(CatchUp::To(target));
+        let applied = answered.iter().filter(|(_, facts)| facts.applied >= target).count();
+        if applied < majority.min(answered.len()) {
+            let words = format!("quorum is back; {applied} voters have applied up to {target}");
+            return (Standing::Recovering, words);
+        }
+        memory.catching_up = None;
+    }
+    let who = match leader {
+        Some(leader) => format!(
+            "{} of {} voters follow {} in term {}",
+            leader.followers.len(),
+            evidence.voters,
+            evidence.leader.as_deref().unwrap_or("a leader"),
+            leader.term
+        ),
+        None => "a linearizable read succeeded".to_owned(),
+    };
+    let others = absent.words();
+    match evidence.margin {
+        1.. => (Standing::Quorum, who),
+        _ if others.is_empty() => (Standing::Degraded, format!("{who}; none can be spared")),
+        _ => (Standing::Degraded, format!("{who}; none can be spared ({others})")),
+    }
+}
+
+/// Somebody answers, and there is no majority behind a leader.
+fn leaderless(
+    cluster: &Cluster,
+    memory: &mut Memory,
+    agreeing: usize,
+    answered: usize,
+    voters: usize,
+    absent: &Absent,
+    now: Mono,
+) -> (Standing, String) {
+    let since = memory.leaderless_for(now);
+    let others = match absent.words() {
+        words if words.is_empty() => String::new(),
+        words => format!(" ({words})"),
+    };
+    let words = match agreeing {
+        0 => format!("{answered} of {voters} voters answer and know of no leader{others}"),
+        n if n > voters / 2 => format!("{n} of {voters} voters name a leader that does not answer{others}"),
+        n => format!("only {n} of {voters} voters name a leader{others}"),
+    };
+    match (since <= cluster.time_to_truth, agreeing) {
+        (true, _) => (Standing::Electing, format!("{words}, for {}", show_span(since))),
+        (false, 0) => (Standing::NoQuorum, words),
+        // A voter that still hears from a leader after all this time may be part of a quorum
+        // whose other members only we cannot reach.
+        (false, _) => (Standing::Unknown, words),
+    }
+}
+
+fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String) {
+    let words = absent.words();
+    let complaint = complaint.map_or(String::new(), |why| format!(": {why}"));
+    let unclear = absent.denied + absent.rubbish + absent.unmeasured;
+    match unclear {
+        0 => (Standing::Unreachable, format!("no voter answers ({words}){complaint}")),
+        _ => (Standing::Unknown, format!("no voter could be judged ({words}){complaint}")),
+    }
+}
+
+/// How each region stands in a group that goes on.
+fn regions(
+    cluster: &Cluster,
+    group: &Group,
+    round: &Round,
+    memory: &mut Memory,
+    leader: Option<&Leader>,
+    whole: (Standing, &str),
+    now: Mono,
+) -> BTreeMap<RegionId, (Standing, String)> {
+    let (verdict, reason) = whole;
+    let mut regions = BTreeMap::new();
+    let Some(leader) = leader else { return regions };
+    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
+    for (position, member) in group.members.iter().enumerate() {
+        if !memory.learners.contains(&position) {
+            by_region.entry(member.region).or_default().push(position);
+        }
+    }
+    for (region, local) in by_region {
+        let views: Vec<&NodeView> = local.iter().map(|position| &round.views[*position]).collect();
+        let within = local.iter().find(|position| leader.followers.contains(position));
+        let standing = if let Some(position) = within {
+            let was_out =
+                memory.cut_off.remove(&region).is_some_and(|since| now.since(since) > cluster.time_to_truth);
+            if was_out {
+                let target = leader.own_word.map_or(CatchUp::ToBeSeen, CatchUp::To);
+                memory.rejoining.insert(region, target);
+            }
+            rejoined(memory, region, &round.views[*position], (verdict, reason))
+        } else if views.iter().any(|view| matches!(view, NodeView::Answered(_))) {
+            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
+            let words = format!("its voters are cut off from the leader of term {}", leader.term);
+            match since <= cluster.time_to_truth {
+                true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
+                false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
+            }
+        } else {
+            let absent = Absent::count(views.iter().copied());
+            match absent.refused == views.len() {
+                // Dead processes, not a partition: clients still reach the others.
+                true => (Standing::Degraded, "its voters refuse connections; the group goes on".to_owned()),
+                false => (Standing::Unknown, format!("its voters: {}; the group goes on", absent.words())),
+            }
+        };
+        regions.insert(region, standing);
+    }
+    regions
+}
+
+/// A region's voter follows the leader: has it caught up, if it was out?
+fn rejoined(
+    memory: &mut Memory,
+    region: RegionId,
+    view: &NodeView,
+    (verdict, reason): (Standing, &str),
+) -> (Standing, String) {
+    let NodeView::Answered(Facts::Raft(facts)) = view else { return (verdict, reason.to_owned()) };
+    if let Some(catch_up) = memory.rejoining.get_mut(&region) {
+        let target = match *catch_up {
+            CatchUp::To(index) => index,
+            CatchUp::ToBeSeen => facts.index,
+        };
+        if facts.applied < target {
+            *catch_up = CatchUp::To(target);
+            return (
+                Standing::Recovering,
+                format!("back in the group; applied {} of {target}", facts.applied),
+            );
+        }
+        memory.rejoining.remove(&region);
+    }
+    (verdict, reason.to_owned())
+}
+
+fn lag_max(answered: &[Voter<'_>]) -> Option<u64> {
+    let end = answered.iter().map(|(_, facts)| facts.index).max()?;
+    answered.iter().map(|(_, facts)| end.saturating_sub(facts.applied)).max()
+}
+
+/// Where the leader is, if it told us itself, else its id.
+fn leader_words(group: &Group, answered: &[Voter<'_>], leader: &Leader) -> String {
+    match answered.iter().find(|(_, facts)| facts.member == leader.id) {
+        Some((position, _)) => group.members[*position].endpoint.to_string(),
+        None => format!("{:x}", leader.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::cluster::{Linearizable, judge};
+    use crate::config::{ClusterKind, Endpoint, EtcdOptions, Member, Schedule, SilentMeans};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A group of `n` voters, spread over regions as told, its memory, and a clock.
+    struct Bench {
+        cluster: Cluster,
+        group: Group,
+        memory: Memory,
+        now: Mono,
+        read: Option<LinearizableResult>,
+    }
+
+    impl Bench {
+        fn new(regions: &[u16], inside: bool) -> Self {
+            let members = regions.iter().enumerate().map(|(n, region)| Member {
+                region: RegionId(*region),
+                endpoint: Endpoint::Http(format!("http://m{n}:2379").parse().unwrap()),
+            });
+            Self {
+                cluster: Cluster {
+                    kind: ClusterKind::Etcd(EtcdOptions::default()),
+                    groups: vec![GroupId(0)],
+                    schedule: Schedule { interval: SECOND, timeout: SECOND, rise: 2, fall: 2 },
+                    time_to_truth: 5 * SECOND,
+                    silent_means: SilentMeans::Unknown,
+                    place: Place::whole(&Source::new("", "")),
+                },
+                group: Group {
+                    cluster: ClusterId(0),
+                    inside: inside.then_some(RegionId(0)),
+                    members: members.collect(),
+                },
+                memory: Memory::default(),
+                now: Mono(100 * SECOND),
+                read: None,
+            }
+        }
+
+        /// One round; each letter is a voter: `L`eads, `f`ollows, `n`o leader, `o`ld leader of a
+        /// lower term, `O`ld leader itself, `x` refused, `-` silent, `?` denied, `l`earner.
+        fn round(&mut self, states: &str) -> Judgement {
+            self.now = self.now + SECOND;
+            let leads = states.find('L').unwrap_or(9) as u64 + 1;
+            let views = states.chars().enumerate().map(|(n, state)| {
+                let member = n as u64 + 1;
+                let facts = |leader: Option<u64>, term: u64| {
+                    NodeView::Answered(Facts::Raft(RaftFacts {
+                        cluster: 7,
+                        member,
+                        leader,
+                        term,
+                        index: 50,
+                        applied: 50,
+                        learner: state == 'l',
+                        errors: Vec::new(),
+                    }))
+                };
+                match state {
+                    'L' | 'f' | 'l' => facts(Some(leads), 5),
+                    'n' => facts(None, 5),
+                    'o' => facts(Some(88), 4),
+                    'O' => facts(Some(member), 4),
+                    'x' => NodeView::Refused("refused".into()),
+                    '?' => NodeView::Denied("denied".into()),
+                    _ => NodeView::Silent("silent".into()),
+                }
+            });
+            let linearizable =
+                self.read.clone().map(|result| Linearizable { at: self.now, member: 0, result });
+            let round =
+                Round { group: GroupId(0), views: views.collect(), linearizable, took: Duration::ZERO };
+            judge(&self.cluster, &self.group, &round, &mut self.memory, self.now)
+        }
+
+        /// The verdict after the time to truth.
+        fn settled(&mut self, states: &str) -> Standing {
+            for _ in 0..7 {
+                self.round(states);
+            }
+            self.round(states).verdict
+        }
+    }
+
+    fn well(n: usize) -> Bench {
+        let mut bench = Bench::new(&vec![0; n], true);
+        assert_eq!(bench.settled(&("L".to_owned() + &"f".repeat(n - 1))), Standing::Quorum);
+        bench
+    }
+
+    #[test]
+    fn every_combination_of_three_and_five() {
+        let letters = ['L', 'f', 'n', 'x', '-', '?'];
+        for n in [3usize, 5] {
+            for code in 0..letters.len().pow(n as u32) {
+                let states: String = (0..n as u32)
+                    .map(|place| letters[code / letters.len().pow(place) % letters.len()])
+                    .collect();
+                let count = |wanted: char| states.matches(wanted).count();
+                if count('L') > 1 || (count('f') > 0 && count('L') == 0) {
+                    continue;
+                }
+                let majority = n / 2 + 1;
+                let agreeing = count('L') + count('f');
+                let verdict = well(n).settled(&states);
+                let expected = if agreeing > majority {
+                    Standing::Quorum
+                } else if agreeing == majority {
+                    Standing::Degraded
+                } else if count('x') >= majority {
+                    Standing::NoQuorum
+                } else if agreeing > 0 {
+                    // It hears from a leader: the others may well be where only we cannot see them.
+                    Standing::Unknown
+                } else if count('n') > 0 {
+                    Standing::NoQuorum
+                } else if count('?') > 0 {
+                    Standing::Unknown
+                } else {
+                    Standing::Unreachable
+                };
+                assert_eq!(verdict, expected, "{states}");
+            }
+        }
+    }
+
+    #[test]
+    fn electing_has_its_time_and_no_more() {
+        let mut bench = well(3);
+        for second in 1..=6 {
+            assert_eq!(bench.round("xnn").verdict, Standing::Electing, "after {second}s");
+        }
+        assert_eq!(bench.round("xnn").verdict, Standing::NoQuorum);
+        // A new leader within the time: nothing happened.
+        let mut bench = well(3);
+        bench.round("xnn");
+        assert_eq!(bench.round("xLf").verdict, Standing::Degraded);
+    }
+
+    #[test]
+    fn followers_that_name_a_dead_leader_prove_nothing_until_the_time_is_up() {
+        let mut bench = well(3);
+        // The old leader (id 88) is silent and two voters still name it.
+        assert_eq!(bench.round("-oo").verdict, Standing::Electing);
+        // They would have given up on it long ago if it were dead.
+        assert_eq!(bench.settled("-oo"), Standing::Degraded);
+    }
+
+    #[test]
+    fn a_linearizable_read_that_passed_overrules_and_a_hung_one_does_not() {
+        let mut bench = well(5);
+        bench.read = Some(LinearizableResult::Passed);
+        assert_eq!(bench.settled("f----"), Standing::Degraded);
+        bench.read = Some(LinearizableResult::Hung);
+        assert_eq!(bench.settled("n----"), Standing::NoQuorum);
+        let mut bench = well(5);
+        bench.read = Some(LinearizableResult::Hung);
+        assert_eq!(bench.settled("Lffff"), Standing::Quorum);
+    }
+
+    #[test]
+    fn never_sums_votes_over_terms_and_sees_two_leaders_of_one_term() {
+        assert_eq!(well(5).settled("LfxOo"), Standing::Unknown);
+        assert_eq!(well(5).settled("LffOo"), Standing::Degraded);
+        let mut bench = well(3);
+        let mut round = |leaders: [u64; 3]| {
+            bench.now = bench.now + SECOND;
+            let views = leaders.iter().zip(1..).map(|(leader, member)| {
+                NodeView::Answered(Facts::Raft(RaftFacts {
+                    cluster: 7,
+                    member,
+                    leader: Some(*leader),
+                    term: 5,
+                    ..RaftFacts::default()
+                }))
+            });
+            let round = Round { group: GroupId(0), views: views.collect(), linearizable: None, took: SECOND };
+            judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now).verdict
+        };
+        assert_eq!(round([1, 2, 2]), Standing::SplitBrain);
+    }
+
+    #[test]
+    fn a_group_never_seen_well_is_not_lost_when_it_refuses() {
+        let mut bench = Bench::new(&[0, 0, 0], true);
+        let judgement = bench.round("xxx");
+        assert_eq!(judgement.verdict, Standing::Unknown);
+        assert!(judgement.reason.contains("is the address right?"), "{}", judgement.reason);
+    }
+
+    #[test]
+    fn learners_have_no_vote() {
+        // Three voters and a learner: two voters are a majority of three.
+        let mut bench = Bench::new(&[0, 0, 0, 0], true);
+        assert_eq!(bench.settled("Lffl"), Standing::Quorum);
+        assert_eq!(bench.settled("Lfxl"), Standing::Degraded);
+        assert_eq!(bench.settled("nxxl"), Standing::NoQuorum);
+        // It stays known as one while it is silent.
+        assert_eq!(bench.settled("Lfx-"), Standing::Degraded);
+    }
+
+    #[test]
+    fn catches_up_before_it_counts() {
+        let mut bench = well(3);
+        assert_eq!(bench.settled("nxx"), Standing::NoQuorum);
+        bench.now = bench.now + SECOND;
+        let facts = |member: u64, applied: u64| {
+            NodeView::Answered(Facts::Raft(RaftFacts {
+                cluster: 7,
+                member,
+                leader: Some(1),
+                term: 6,
+                index: 90,
+                applied,
+                ..RaftFacts::default()
+            }))
+        };
+        let mut round = |applied: [u64; 3]| {
+            let views = applied.iter().zip(1..).map(|(applied, member)| facts(member, *applied)).collect();
+            let round = Round { group: GroupId(0), views, linearizable: None, took: SECOND };
+            judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now).verdict
+        };
+        assert_eq!(round([90, 50, 50]), Standing::Recovering);
+        assert_eq!(round([90, 90, 50]), Standing::Quorum);
+        assert_eq!(round([90, 50, 50]), Standing::Quorum, "lag alone is not a recovery");
+    }
+
+    #[test]
+    fn only_the_region_that_is_cut_off_is_lost() {
+        let mut bench = Bench::new(&[0, 1, 2], false);
+        let standings = |judgement: &Judgement| {
+            judgement.regions.values().map(|(standing, _)| *standing).collect::<Vec<_>>()
+        };
+        let healthy = bench.round("Lff");
+        assert_eq!(standings(&healthy), [Standing::Quorum; 3]);
+        let cut = bench.round("nLf");
+        assert_eq!(cut.verdict, Standing::Degraded);
+        assert_eq!(standings(&cut), [Standing::Electing, Standing::Degraded, Standing::Degraded]);
+        bench.settled("nLf");
+        let cut = bench.round("nLf");
+        assert_eq!(standings(&cut), [Standing::NoQuorum, Standing::Degraded, Standing::Degraded]);
+        // A dead process is not a partition; silence is not evidence.
+        assert_eq!(standings(&bench.round("xLf"))[0], Standing::Degraded);
+        assert_eq!(standings(&bench.round("-Lf"))[0], Standing::Unknown);
+        // Back again.
+        bench.settled("fLf");
+        assert_eq!(standings(&bench.round("fLf")), [Standing::Quorum; 3]);
+        // Lost as a whole: everybody's loss, and nobody's alone.
+        bench.settled("nxx");
+        assert_eq!(standings(&bench.round("nxx")), [Standing::NoQuorum; 3]);
+    }
+
+    #[test]
+    fn words_say_what_was_seen() {
+        let mut bench = well(3);
+        let reason = |judgement: Judgement| judgement.reason;
+        assert_eq!(reason(bench.round("Lff")), "3 of 3 voters follow http://m0:2379 in term 5");
+        assert_eq!(
+            reason(bench.round("Lfx")),
+            "2 of 3 voters follow http://m0:2379 in term 5; none can be spared (1 refused)"
+        );
+        bench.settled("n--");
+        assert_eq!(reason(bench.round("n--")), "1 of 3 voters answer and know of no leader (2 silent)");
+        assert_eq!(reason(bench.round("xx-")), "2 of 3 voters refuse connections");
+    }
+}
