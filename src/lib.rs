@@ -20,26 +20,26 @@
 
 // ── pure: the same input always gives the same output ──
 pub mod base;
-pub mod cluster;
-pub mod config;
-pub mod decide;
-pub mod dns;
-pub mod health;
-pub mod region;
-pub mod sim;
-pub mod table;
 pub mod wire;
-pub mod workflow;
 pub mod zone;
+pub mod config;
+pub mod health;
+pub mod cluster;
+pub mod region;
+pub mod table;
+pub mod dns;
+pub mod workflow;
+pub mod decide;
+pub mod sim;
 // ── the rim: sockets, files, clocks; these never import each other, apart from io ──
-pub mod agent;
 pub mod io;
 pub mod probe;
+pub mod agent;
 pub mod serve;
 pub mod store;
 pub mod sys;
 // ── the daemon ──
-pub mod admin;
-pub mod cli;
 pub mod control;
+pub mod admin;
 pub mod demo;
+pub mod cli;
