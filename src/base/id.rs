@@ -138,6 +138,11 @@ impl<I: Index, T> Named<I, T> {
         self.items.iter().enumerate().map(|(position, item)| (I::from_position(position), item))
     }
 
+    /// Ids with their things, to be changed.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (I, &mut T)> {
+        self.items.iter_mut().enumerate().map(|(position, item)| (I::from_position(position), item))
+    }
+
     /// The things, in order.
     pub fn values(&self) -> std::slice::Iter<'_, T> {
         self.items.iter()

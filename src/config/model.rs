@@ -126,14 +126,6 @@ pub struct Schedule {
     pub fall: u32,
 }
 
-impl Schedule {
-    /// The longest time from the moment a target breaks to the verdict `fail`: it breaks right
-    /// after a probe passed, and each probe that finds out takes its whole timeout.
-    pub fn detection_max(&self) -> Duration {
-        self.interval * self.fall + self.timeout
-    }
-}
-
 /// One probe of one target on an interval, in one layer of one region.
 #[derive(Clone, Debug)]
 pub struct Check {

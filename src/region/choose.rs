@@ -18,8 +18,8 @@ pub struct Scene<'a> {
     pub members: &'a BTreeMap<RegionId, Membership>,
     /// The shares dialled, if any were.
     pub dial: Option<&'a Dial>,
-    /// The regions that were answered last.
-    pub serving: &'a [RegionId],
+    /// What was answered last.
+    pub serving: Option<&'a Pick>,
     /// A workflow that will dial this service is running.
     pub change_ahead: bool,
     /// The present.
@@ -150,7 +150,8 @@ fn by_policy(service: &Service, scene: &Scene<'_>, among: Vec<RegionId>) -> Pick
         Policy::Failover(_) => {
             // A degraded region serves on, but is not chosen as a target while a healthy one exists.
             let serves_or_healthy = |region: &&RegionId| {
-                scene.serving.contains(region) || scene.seats[**region].known != Some(Health::Degraded)
+                scene.serving.is_some_and(|pick| pick.has(**region))
+                    || scene.seats[**region].known != Some(Health::Degraded)
             };
             let region = among.iter().find(serves_or_healthy).or(among.first()).copied();
             Pick::One(region.map(|region| (region, 1)).into_iter().collect())
@@ -278,7 +279,7 @@ mod tests {
             seats: &seats,
             members: &members,
             dial,
-            serving,
+            serving: Some(&Pick::All(serving.to_vec())),
             change_ahead: false,
             now: Mono(11 * SECOND),
         };

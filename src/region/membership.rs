@@ -128,6 +128,11 @@ impl Membership {
         matches!(self, Self::Out { had_place: true, fit_since: Some(_), .. })
     }
 
+    /// What outlives the process: it had its place and lost it.
+    pub fn had_place_and_lost_it(&self) -> bool {
+        matches!(self, Self::Out { had_place: true, .. })
+    }
+
     /// When a fit region returns by itself, counted from now.
     pub fn returns_in(&self, failback: Failback, now: Mono) -> Option<Duration> {
         match (self, failback) {

@@ -1,6 +1,7 @@
 //! Standings, verdicts and operators' words → health, duty, flips, and what each service answers.
 
 mod assess;
+mod bounds;
 mod choice;
 mod choose;
 mod duty;
@@ -9,6 +10,7 @@ mod flip;
 mod membership;
 
 pub use assess::{Assessment, CheckState, Why, assess};
+pub use bounds::{Detection, Guarantee, JITTER, detection, guarantee, region_detection};
 pub use choice::{Choice, Pick};
 pub use choose::{Among, Dial, Rule, Scene, choose, initial_dial};
 pub use duty::{Duty, Override, OverrideKind};

@@ -1,1 +1,9 @@
-//! To come.
+//! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
+
+mod log;
+mod passed;
+mod systemd;
+
+pub use log::{Format, start as start_logging};
+pub use passed::Passed;
+pub use systemd::Systemd;

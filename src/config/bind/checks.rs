@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Binder;
 use crate::base::{CheckId, Place, RegionId};
-use crate::config::model::{Check, CheckKind, HttpCheck, Layer, Schedule, StatusRange, TcpCheck, TlsCheck};
+use crate::config::model::{Check, CheckKind, HttpCheck, Layer, StatusRange, TcpCheck, TlsCheck};
 use crate::config::read::{Placed, read};
 use crate::config::spec;
 use crate::config::yaml::{Node, Value};
@@ -121,11 +121,4 @@ pub(super) fn schedule(
     fall: Option<u32>,
 ) -> spec::Schedule {
     spec::Schedule { interval, timeout, rise, fall }
-}
-
-impl Schedule {
-    /// How many intervals fit into a span, at least one.
-    pub fn intervals_in(&self, span: Duration) -> u32 {
-        u32::try_from(span.as_nanos().div_ceil(self.interval.as_nanos().max(1))).unwrap_or(u32::MAX).max(1)
-    }
 }

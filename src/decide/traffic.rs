@@ -1,0 +1,293 @@
+//! Which region each service answers: places, dials and operators' words, folded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Senses;
+use crate::base::{Mono, Named, Now, RegionId, ServiceId, Timestamp};
+use crate::config::{Config, Service};
+use crate::region::{
+    Choice, Dial, Duty, Membership, Override, OverrideKind, Reason, Rule, Scene, Seat, choose, reasons,
+    rule_words,
+};
+
+/// Everything that moves traffic.
+#[derive(Debug)]
+pub struct Traffic {
+    services: Named<ServiceId, ServiceState>,
+    overrides: BTreeMap<RegionId, Override>,
+    seats: Named<RegionId, Seat>,
+    /// Something other than the seats has changed since the last step.
+    touched: bool,
+}
+
+/// A service as it stands.
+#[derive(Debug, Default, Clone)]
+struct ServiceState {
+    members: BTreeMap<RegionId, Membership>,
+    dial: Option<Dial>,
+    chosen: Option<(Choice, Rule)>,
+}
+
+/// What outlives the process of a service's state.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ServiceMemory {
+    /// The shares dialled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial: Option<Dial>,
+    /// Regions that had their place and lost it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out: Vec<String>,
+}
+
+/// What others decide that traffic depends on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Outside {
+    /// Regions that owe an obligation.
+    pub quarantined: BTreeSet<RegionId>,
+    /// Services that a running workflow will dial.
+    pub dialling: BTreeSet<ServiceId>,
+}
+
+impl Traffic {
+    /// Where an earlier process left off.
+    pub fn new(
+        config: &Config,
+        overrides: BTreeMap<RegionId, Override>,
+        mut memory: impl FnMut(&str) -> Option<ServiceMemory>,
+    ) -> Self {
+        let services = config.services.map(|id, _| {
+            let memory = memory(config.services.name(id)).unwrap_or_default();
+            let out = memory.out.iter().filter_map(|name| config.regions.id(name));
+            ServiceState {
+                members: out.map(|region| (region, Membership::restored_out())).collect(),
+                dial: memory.dial,
+                chosen: None,
+            }
+        });
+        Self { services, overrides, seats: Named::default(), touched: true }
+    }
+
+    /// Goes on under a new configuration: dials, places and overrides are kept by name.
+    pub fn reconfigured(&self, old: &Config, new: &Config) -> Self {
+        let region = |before: &RegionId| new.regions.id(old.regions.name(*before));
+        let services = new.services.map(|id, _| {
+            let Some(before) = old.services.id(new.services.name(id)) else { return ServiceState::default() };
+            let state = &self.services[before];
+            let members = state.members.iter();
+            ServiceState {
+                members: members.filter_map(|(id, member)| Some((region(id)?, member.clone()))).collect(),
+                dial: state.dial.clone(),
+                chosen: None,
+            }
+        });
+        let overrides = self.overrides.iter();
+        Self {
+            services,
+            overrides: overrides.filter_map(|(id, word)| Some((region(id)?, word.clone()))).collect(),
+            seats: Named::default(),
+            touched: true,
+        }
+    }
+
+    /// Decides anew; tells which services answer differently now.
+    pub fn step(&mut self, config: &Config, senses: &Senses, outside: &Outside, now: Now) -> Vec<ServiceId> {
+        let seats = config.regions.map(|region, _| self.seat(config, senses, outside, region));
+        let unchanged = self.seats.len() == seats.len() && self.seats.values().eq(seats.values());
+        self.seats = seats;
+        // Nothing but time has passed: only places that time gives back can change.
+        let only_time = unchanged && !self.touched;
+        self.touched = false;
+        let mut changed = Vec::new();
+        for (id, service) in config.services.iter() {
+            let state = &mut self.services[id];
+            let waits = state.members.values().any(Membership::is_held);
+            if only_time && !waits && !outside.dialling.contains(&id) {
+                continue;
+            }
+            state.step(service, &self.seats, now.mono);
+            let scene = state.scene(config, &self.seats, outside.dialling.contains(&id), now.mono);
+            let chosen = choose(service, &scene);
+            if state.chosen.as_ref() != Some(&chosen) {
+                let answers_differ = state.chosen.as_ref().is_none_or(|(choice, _)| *choice != chosen.0);
+                state.chosen = Some(chosen);
+                if answers_differ {
+                    changed.push(id);
+                }
+            }
+        }
+        changed
+    }
+
+    fn seat(&self, config: &Config, senses: &Senses, outside: &Outside, region: RegionId) -> Seat {
+        let state = &senses.regions[region];
+        let word = self.overrides.get(&region).map(|word| word.kind);
+        Seat {
+            known: state.known_health(),
+            veiled: state.unknown_since().is_some() || !state.measured(),
+            drained: word == Some(OverrideKind::Drain),
+            forced: word == Some(OverrideKind::Force),
+            held: word == Some(OverrideKind::Hold),
+            quarantined: outside.quarantined.contains(&region),
+            could_change_in: senses.could_change_in(config, region),
+        }
+    }
+
+    /// What decides about a region's place.
+    pub fn seat_of(&self, region: RegionId) -> Option<&Seat> {
+        (region.0 as usize).lt(&self.seats.len()).then(|| &self.seats[region])
+    }
+
+    /// What a service answers.
+    pub fn choice(&self, service: ServiceId) -> Option<&Choice> {
+        self.services[service].chosen.as_ref().map(|(choice, _)| choice)
+    }
+
+    /// The shares that were dialled.
+    pub fn dial(&self, service: ServiceId) -> Option<&Dial> {
+        self.services[service].dial.as_ref()
+    }
+
+    /// Sets the shares of a service.
+    ///
+    /// # Errors
+    /// A stale token: somebody with a higher one has dialled since.
+    pub fn set_dial(&mut self, service: ServiceId, dial: Dial) -> Result<(), Dial> {
+        let state = &mut self.services[service];
+        if let Some(before) = state.dial.as_ref().filter(|before| before.token > dial.token) {
+            return Err(before.clone());
+        }
+        state.dial = Some(dial);
+        self.touched = true;
+        Ok(())
+    }
+
+    /// An operator's word on a region, if there is one.
+    pub fn override_of(&self, region: RegionId) -> Option<&Override> {
+        self.overrides.get(&region)
+    }
+
+    /// Takes an operator's word; the newest counts.
+    pub fn set_override(&mut self, region: RegionId, word: Override) {
+        self.overrides.insert(region, word);
+        self.touched = true;
+    }
+
+    /// Takes an operator's word back, and lets held places go.
+    pub fn release(&mut self, region: RegionId) -> Option<Override> {
+        for (_, state) in self.services.iter_mut() {
+            if let Some(member) = state.members.get_mut(&region) {
+                member.release();
+            }
+        }
+        self.touched = true;
+        self.overrides.remove(&region)
+    }
+
+    /// Takes out the overrides that have expired.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<(RegionId, Override)> {
+        let over: Vec<RegionId> =
+            self.overrides.iter().filter(|(_, word)| word.expires <= now).map(|(id, _)| *id).collect();
+        self.touched |= !over.is_empty();
+        over.into_iter().filter_map(|region| Some((region, self.overrides.remove(&region)?))).collect()
+    }
+
+    /// What operators and rules say of a region.
+    pub fn duty(&self, region: RegionId) -> Duty {
+        let Some(seat) = self.seat_of(region) else { return Duty::Active };
+        if seat.quarantined {
+            Duty::Quarantined
+        } else if seat.drained {
+            Duty::Drained
+        } else if seat.forced {
+            Duty::Forced
+        } else if self.held_services(region).next().is_some() {
+            Duty::Held
+        } else {
+            Duty::Active
+        }
+    }
+
+    /// Services in which a region is healthy again and not let back.
+    pub fn held_services(&self, region: RegionId) -> impl Iterator<Item = ServiceId> + '_ {
+        self.services
+            .iter()
+            .filter(move |(_, state)| state.members.get(&region).is_some_and(Membership::is_held))
+            .map(|(id, _)| id)
+    }
+
+    /// Services that follow health and would be left without any fit region if this one went.
+    pub fn would_empty(&self, config: &Config, region: RegionId) -> Vec<ServiceId> {
+        let stays = |other: RegionId| other != region && self.seat_of(other).is_some_and(Seat::fit);
+        let emptied = config.services.iter().filter(|(_, service)| {
+            let regions = service.policy.regions();
+            service.switched_by == crate::config::SwitchedBy::Health
+                && regions.contains(&region)
+                && !regions.into_iter().any(stays)
+        });
+        emptied.map(|(id, _)| id).collect()
+    }
+
+    /// The rule that decided a service's answer, and for each region why it is answered or not.
+    pub fn explain(
+        &self,
+        config: &Config,
+        service: ServiceId,
+        outside: &Outside,
+        now: Mono,
+    ) -> Option<(String, Vec<Reason>)> {
+        let state = &self.services[service];
+        let (choice, rule) = state.chosen.as_ref()?;
+        let spec = &config.services[service];
+        let scene = state.scene(config, &self.seats, outside.dialling.contains(&service), now);
+        Some((rule_words(spec, &scene, *rule), reasons(spec, &scene, choice, *rule)))
+    }
+
+    /// What of a service must outlive the process.
+    pub fn memory(&self, config: &Config, service: ServiceId) -> ServiceMemory {
+        let state = &self.services[service];
+        let out = state.members.iter().filter(|(_, member)| member.had_place_and_lost_it());
+        ServiceMemory {
+            dial: state.dial.clone(),
+            out: out.map(|(region, _)| config.regions.name(*region).to_string()).collect(),
+        }
+    }
+}
+
+impl ServiceState {
+    /// Moves the places of its regions on.
+    fn step(&mut self, service: &Service, seats: &Named<RegionId, Seat>, now: Mono) {
+        let mut fully_fit = 0u32;
+        service.policy.each(|region| fully_fit += u32::from(seats[region].fully_fit()));
+        let members = &mut self.members;
+        service.policy.each(|region| {
+            let seat = &seats[region];
+            let alone = fully_fit == u32::from(seat.fully_fit());
+            members.entry(region).or_insert_with(|| Membership::initial(seat)).step(
+                seat,
+                service.failback,
+                alone,
+                now,
+            );
+        });
+    }
+
+    fn scene<'a>(
+        &'a self,
+        config: &'a Config,
+        seats: &'a Named<RegionId, Seat>,
+        change_ahead: bool,
+        now: Mono,
+    ) -> Scene<'a> {
+        Scene {
+            regions: &config.regions,
+            seats,
+            members: &self.members,
+            dial: self.dial.as_ref(),
+            serving: self.chosen.as_ref().map(|(choice, _)| &choice.pick),
+            change_ahead,
+            now,
+        }
+    }
+}
