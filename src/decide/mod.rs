@@ -1,7 +1,11 @@
 //! Every input the daemon has × the present → everything it decides, as one fold.
 
+mod order;
 mod sense;
 mod traffic;
+mod trigger;
 
+pub use order::{OVERRIDE_SPAN_MAX, Order, Steer, What};
 pub use sense::{Change, GroupState, Senses};
 pub use traffic::{Outside, ServiceMemory, Traffic};
+pub use trigger::{TriggerState, objection};

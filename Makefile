@@ -1,0 +1,34 @@
+# Everything a developer needs has a short name here; each is one command that also runs alone.
+
+.PHONY: demo test test-long lint doc deny bench clean
+
+# The main job, in under a minute, with nothing else installed.
+demo:
+	cargo run --release -- demo
+
+# Installs what the tests run against (see tests/install-tools.sh), then passes them all.
+test:
+	./tests/install-tools.sh
+	cargo test --locked
+
+# The same with the long randomised runs switched on; CI runs as much of it as fits.
+test-long:
+	./tests/install-tools.sh
+	POINTSMAN_TEST_LONG=1 PROPTEST_CASES=20000 cargo test --release --locked
+
+lint:
+	cargo fmt --all -- --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+deny:
+	cargo deny --locked check bans licenses sources
+
+# CPU per query beside a bare echo loop, in the same run.
+bench:
+	cargo bench --bench udp_load
+
+clean:
+	cargo clean

@@ -1,0 +1,105 @@
+//! What operators can ask for. Every order says who and why; overrides also until when.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Timestamp;
+use crate::region::OverrideKind;
+use crate::workflow::ExecutionId;
+
+/// An order and who gives it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Who.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub what: What,
+}
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A word on a region.
+    Override {
+        /// Which region.
+        region: String,
+        /// Which word.
+        kind: OverrideKind,
+        /// Until when.
+        expires: Timestamp,
+        /// Even if it leaves a service without a fit region.
+        #[serde(default)]
+        even_if_empty: bool,
+    },
+    /// Takes a word on a region back, and lets held places go.
+    Release {
+        /// Which region.
+        region: String,
+    },
+    /// Sets the shares of a service.
+    Dial {
+        /// Which service.
+        service: String,
+        /// Regions and their shares.
+        shares: BTreeMap<String, u32>,
+    },
+    /// Stops workflows from starting and going on; answers still follow health.
+    AutomationOff {
+        /// Until when.
+        expires: Timestamp,
+    },
+    /// Lets workflows start and go on again.
+    AutomationOn,
+    /// Starts a workflow.
+    Run {
+        /// Which.
+        workflow: String,
+        /// The region to move to; by default the other one.
+        #[serde(default)]
+        activate: Option<String>,
+        /// The region to leave.
+        deactivate: String,
+    },
+    /// Steers an execution.
+    Steer {
+        /// Which.
+        execution: ExecutionId,
+        /// One stage of it, where that is meant.
+        #[serde(default)]
+        stage: Option<String>,
+        /// How.
+        how: Steer,
+    },
+}
+
+/// How an execution is steered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Steer {
+    /// Allows what a stage asked.
+    Approve,
+    /// Does not allow it; the execution stays paused.
+    Decline,
+    /// Starts nothing new until resumed.
+    Pause,
+    /// Goes on.
+    Resume,
+    /// Ends it at the next safe point.
+    Cancel,
+    /// Tries a failed stage again.
+    Retry,
+    /// Takes a stage as settled without doing it.
+    Skip,
+    /// States that an uncertain stage was applied.
+    ResolveApplied,
+    /// States that an uncertain stage was not applied.
+    ResolveNotApplied,
+}
+
+/// An operator can keep a word on a region for at most this long: what nobody remembers must
+/// not bind for ever (AWS ARC's zonal shifts end after three days).
+pub const OVERRIDE_SPAN_MAX: std::time::Duration = std::time::Duration::from_secs(72 * 3600);
