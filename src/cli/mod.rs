@@ -1,1 +1,3 @@
-//! To come.
+//! The command line: subcommands, what they print, and their exit codes.
+
+mod args;

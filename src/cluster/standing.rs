@@ -72,7 +72,7 @@ pub struct Judgement {
 }
 
 /// What a judgement rests on.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Evidence {
     /// Voters, as configured.
     pub voters: usize,

@@ -4,6 +4,7 @@ mod order;
 mod sense;
 mod traffic;
 mod trigger;
+pub mod view;
 
 pub use order::{OVERRIDE_SPAN_MAX, Order, Steer, What};
 pub use sense::{Change, GroupState, Senses};

@@ -1,1 +1,5 @@
-//! To come.
+//! `pointsman demo`: the whole story on one machine, in under a minute.
+
+mod etcd;
+
+pub use etcd::Etcd;

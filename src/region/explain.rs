@@ -6,7 +6,7 @@ use crate::base::{Health, RegionId};
 use crate::config::{AllDown, Service, SwitchedBy};
 
 /// Why one region is answered, or is not.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Reason {
     /// The region.
     pub region: String,

@@ -1,0 +1,262 @@
+//! The command line, as clap reads it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::base::parse_span;
+use crate::sys::Format;
+
+/// A health-sensing global traffic manager.
+#[derive(Parser, Debug)]
+#[command(name = "pointsman", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, or the answer is yes · 1 the answer is no: a mistake was found, an \
+order was refused, a region is not healthy · 2 wrong usage · 3 the daemon cannot be reached, or a file cannot be read";
+
+/// What every command takes.
+#[derive(Args, Debug, Clone)]
+pub struct Common {
+    /// The configuration file.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "POINTSMAN_CONFIG",
+        default_value = "/etc/pointsman/pointsman.yaml"
+    )]
+    pub config: PathBuf,
+    /// The daemon's control socket; by default the one that the configuration names.
+    #[arg(long, global = true, value_name = "SOCKET", env = "POINTSMAN_CONTROL")]
+    pub control: Option<PathBuf>,
+    /// For people, or for scripts.
+    #[arg(short, long, global = true, default_value = "text")]
+    pub output: Output,
+}
+
+/// For whom output is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Runs the daemon.
+    Serve {
+        /// Where log lines go; `auto`: journald under systemd, text on a terminal, else JSON.
+        #[arg(long, default_value = "auto")]
+        log: Format,
+    },
+    /// Reads the configuration, its zones and workflows; prints every mistake, or what it guarantees.
+    Check,
+    /// Prints what the server would answer, as dig does. Needs no daemon and opens no socket.
+    Query(Query),
+    /// Shows regions, clusters, services and workflows as the daemon sees them.
+    Status,
+    /// Tells which region a name is answered with, and why each other one is not.
+    Explain {
+        /// A dynamic name.
+        name: String,
+    },
+    /// Keeps traffic off a region, on it, or holds it out; every word has a reason and an end.
+    #[command(subcommand)]
+    Region(Region),
+    /// Sets what share of a service's traffic each region gets.
+    Dial {
+        /// The service.
+        service: String,
+        /// Shares, such as eu-west=100; regions that are left out get none.
+        #[arg(required = true, value_parser = share, value_name = "REGION=SHARE")]
+        shares: Vec<(String, u32)>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Switches automation off and on. Off: no workflow starts or goes on; answers still follow health.
+    #[command(subcommand)]
+    Automation(AutomationCommand),
+    /// Checks, starts, shows and steers workflows.
+    #[command(subcommand)]
+    Workflow(WorkflowCommand),
+    /// Tells the whole story on this machine, in under a minute.
+    Demo {
+        /// With real etcd and PostgreSQL, if they are installed.
+        #[arg(long)]
+        real: bool,
+    },
+}
+
+/// Why an order is given, and by whom.
+#[derive(Args, Debug, Clone)]
+pub struct Why {
+    /// Why; it is journaled and shown.
+    #[arg(long)]
+    pub reason: String,
+    /// Who; by default the user who is logged in.
+    #[arg(long, env = "POINTSMAN_OWNER")]
+    pub owner: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Query {
+    /// A single zone file, whatever the configuration says.
+    #[arg(long, value_name = "FILE")]
+    pub zone: Option<PathBuf>,
+    /// The zone's apex, if the file does not begin with $ORIGIN or a full SOA name.
+    #[arg(long, requires = "zone", value_name = "NAME")]
+    pub origin: Option<String>,
+    /// The name to ask for.
+    pub name: String,
+    /// The type to ask for.
+    #[arg(default_value = "A")]
+    pub qtype: String,
+    /// The client that asks.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub client: IpAddr,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Region {
+    /// No traffic to the region, although it is healthy.
+    Drain(RegionWord),
+    /// Traffic to the region, whatever its health.
+    Force(RegionWord),
+    /// Once the region is out, it stays out.
+    Hold(RegionWord),
+    /// Takes the word back, and lets the region return where it was held.
+    Release {
+        /// The region.
+        region: String,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct RegionWord {
+    /// The region.
+    pub region: String,
+    /// For how long, at most 72h.
+    #[arg(long, value_parser = parse_span, value_name = "DURATION")]
+    pub expires: Duration,
+    /// Even if it leaves a service without a fit region.
+    #[arg(long)]
+    pub even_if_empty: bool,
+    #[command(flatten)]
+    pub why: Why,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum AutomationCommand {
+    /// Stops workflows from starting and going on.
+    Off {
+        /// For how long, at most 72h.
+        #[arg(long, value_parser = parse_span, value_name = "DURATION")]
+        expires: Duration,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Lets them start and go on again.
+    On {
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum WorkflowCommand {
+    /// Checks workflow files against the configuration, without a daemon.
+    Lint {
+        /// The files; by default those that the configuration names.
+        files: Vec<PathBuf>,
+    },
+    /// Lists workflows, what would start them, and their executions.
+    List,
+    /// Shows one execution: its stages, attempts, and what it waits for.
+    Show {
+        /// The execution.
+        execution: String,
+    },
+    /// Starts a workflow by hand.
+    Run {
+        /// The workflow.
+        workflow: String,
+        /// The region to leave.
+        #[arg(long, value_name = "REGION")]
+        from: String,
+        /// The region to move to; by default the other one.
+        #[arg(long, value_name = "REGION")]
+        to: Option<String>,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Allows what a stage asks.
+    Approve(Steered),
+    /// Does not allow it; the execution stays paused.
+    Decline(Steered),
+    /// Starts nothing new until resumed.
+    Pause(Steered),
+    /// Goes on.
+    Resume(Steered),
+    /// Ends the execution at the next safe point.
+    Cancel(Steered),
+    /// Tries a failed stage again.
+    Retry(Steered),
+    /// Takes a stage as settled without doing it.
+    Skip(Steered),
+    /// States what became of a stage whose outcome nobody knows.
+    Resolve {
+        #[command(flatten)]
+        steered: Steered,
+        /// What became of it.
+        #[arg(long = "as", value_name = "OUTCOME")]
+        resolution: Resolution,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Steered {
+    /// The execution.
+    pub execution: String,
+    /// One of its stages, where that is meant.
+    pub stage: Option<String>,
+    #[command(flatten)]
+    pub why: Why,
+}
+
+/// What became of a stage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Resolution {
+    /// It was applied.
+    Applied,
+    /// It was not, and cannot still happen.
+    NotApplied,
+}
+
+fn share(text: &str) -> Result<(String, u32), String> {
+    let (region, share) =
+        text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form region=share"))?;
+    let share = share.parse().map_err(|_| format!("`{share}` is not a whole number"))?;
+    Ok((region.to_owned(), share))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,264 @@
+//! The daemon's state as others see it: what `pointsman status` prints and the API answers.
+//!
+//! Everything here is a copy, made when asked for; nobody can change the daemon through it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Outside, Senses, Traffic};
+use crate::base::{Generation, Health, Now, Timestamp};
+use crate::cluster::{Evidence, Standing};
+use crate::config::{Config, Mode, SwitchedBy};
+use crate::health::Verdict;
+use crate::region::{Duty, Pick, Reason};
+
+/// Everything, at one moment.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// This site.
+    pub site: String,
+    /// The program's version.
+    pub version: String,
+    /// When this was.
+    pub at: Timestamp,
+    /// How much the daemon may do.
+    pub mode: Mode,
+    /// The number of the table that is being served.
+    pub generation: Generation,
+    /// DNS is being served.
+    pub serving: bool,
+    /// What keeps workflows from starting and going on, if anything does.
+    pub automation: Automation,
+    /// Regions.
+    pub regions: Vec<RegionView>,
+    /// Groups of voters.
+    pub groups: Vec<GroupView>,
+    /// Services.
+    pub services: Vec<ServiceView>,
+    /// Workflows and what starts them.
+    pub workflows: Vec<WorkflowView>,
+}
+
+/// Whether workflows may start and go on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Automation {
+    /// They may.
+    pub enabled: bool,
+    /// Why not: each thing that stands against it.
+    pub because: Vec<String>,
+}
+
+/// A region.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RegionView {
+    /// Its name.
+    pub name: String,
+    /// What it is fit for.
+    pub health: Health,
+    /// The last known health, while it cannot be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<Health>,
+    /// Since when; none before it was first known.
+    pub since: Option<Timestamp>,
+    /// Why.
+    pub why: String,
+    /// What operators and rules say of it.
+    pub duty: Duty,
+    /// What stands behind the duty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duty_why: Option<String>,
+    /// Counts its flips.
+    pub generation: u64,
+    /// Automatic role changes may act on it.
+    pub armed: bool,
+    /// This process has measured it; else what is shown is an earlier one's word.
+    pub measured: bool,
+    /// Obligations it owes.
+    pub obligations: Vec<String>,
+    /// Its checks, bottom-up.
+    pub checks: Vec<CheckView>,
+}
+
+/// A check.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CheckView {
+    /// Its name.
+    pub name: String,
+    /// Its layer.
+    pub layer: String,
+    /// What it concludes.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: String,
+    /// The newest result, if it says something else than the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// For how long nothing could be measured, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_for: Option<f64>,
+}
+
+/// A group of voters.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// What system it is.
+    pub kind: String,
+    /// How it stands; none before the first round.
+    pub standing: Option<Standing>,
+    /// Why.
+    pub reason: String,
+    /// What that rests on.
+    pub evidence: Option<Evidence>,
+    /// How each region stands in it, where that differs from region to region.
+    pub regions: Vec<(String, Standing, String)>,
+}
+
+/// A service.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// Its dynamic names.
+    pub names: Vec<String>,
+    /// What moves it.
+    pub switched_by: SwitchedBy,
+    /// The regions it answers and their shares; no share: all together.
+    pub answers: Vec<(String, Option<u32>)>,
+    /// The rule that decided.
+    pub rule: String,
+    /// For how long a cache may keep the answer, in seconds.
+    pub ttl: u32,
+    /// For each region: why it is answered or not.
+    pub regions: Vec<Reason>,
+}
+
+/// A workflow and what starts it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WorkflowView {
+    /// Its name.
+    pub name: String,
+    /// What starts it; none: a person.
+    pub trigger: Option<String>,
+    /// How the trigger stands: idle, holding, blocked, ran.
+    pub state: String,
+    /// What it waits for or what stands against it.
+    pub words: String,
+}
+
+/// The regions, as they stand.
+pub fn regions(
+    config: &Config,
+    senses: &Senses,
+    traffic: &Traffic,
+    obligations: impl Fn(&str) -> Vec<String>,
+    now: Now,
+) -> Vec<RegionView> {
+    let view = |region| {
+        let state = &senses.regions[region];
+        let known = state.known();
+        let name = config.regions.name(region);
+        let duty = traffic.duty(region);
+        let obligations = obligations(name);
+        let held = || {
+            let services = traffic.held_services(region);
+            services.map(|id| config.services.name(id).to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let duty_why = match duty {
+            Duty::Active => traffic.override_of(region).map(ToString::to_string),
+            Duty::Held => Some(format!("healthy again; held out of {}", held())),
+            Duty::Quarantined => Some(obligations.join("; ")),
+            Duty::Drained | Duty::Forced => traffic.override_of(region).map(ToString::to_string),
+        };
+        let health = state.health();
+        let unknown_since = state.unknown_since().map(|since| since.wall);
+        RegionView {
+            name: name.to_string(),
+            health,
+            last_known: (health == Health::Unknown).then(|| state.known_health()).flatten(),
+            since: unknown_since.or_else(|| known.map(|known| known.since)),
+            why: state.why().to_string(),
+            duty,
+            duty_why,
+            generation: known.map_or(0, |known| known.generation),
+            armed: known.is_some_and(|known| known.armed),
+            measured: state.measured(),
+            obligations,
+            checks: config.regions[region]
+                .layers
+                .values()
+                .flatten()
+                .map(|check| {
+                    let state = &senses.checks[*check];
+                    let window = state.window();
+                    CheckView {
+                        name: config.checks.name(*check).to_string(),
+                        layer: config.checks[*check].layer.word().to_owned(),
+                        verdict: state.verdict(),
+                        reason: state.reason().to_owned(),
+                        newest: (window.newest() != state.reason() && !window.newest().is_empty())
+                            .then(|| window.newest().to_owned()),
+                        unknown_for: window.unknown_for(now.mono).map(|span| span.as_secs_f64()),
+                    }
+                })
+                .collect(),
+        }
+    };
+    config.regions.ids().map(view).collect()
+}
+
+/// The groups of voters, as they stand.
+pub fn groups(config: &Config, senses: &Senses) -> Vec<GroupView> {
+    let view = |(id, group): (_, &crate::config::Group)| {
+        let judgement = senses.groups[id].judgement.as_ref().map(|(judgement, _)| judgement);
+        let regions = judgement.map(|judgement| {
+            let differing =
+                judgement.regions.iter().filter(|(_, (standing, _))| *standing != judgement.verdict);
+            let words = differing.map(|(region, (standing, reason))| {
+                (config.regions.name(*region).to_string(), *standing, reason.clone())
+            });
+            words.collect()
+        });
+        GroupView {
+            name: config.groups.name(id).to_string(),
+            kind: config.clusters[group.cluster].kind.word().to_owned(),
+            standing: judgement.map(|judgement| judgement.verdict),
+            reason: judgement.map_or("not asked yet".to_owned(), |judgement| judgement.reason.clone()),
+            evidence: judgement.map(|judgement| judgement.evidence.clone()),
+            regions: regions.unwrap_or_default(),
+        }
+    };
+    config.groups.iter().map(view).collect()
+}
+
+/// One service, as it stands.
+pub fn service(
+    config: &Config,
+    traffic: &Traffic,
+    outside: &Outside,
+    id: crate::base::ServiceId,
+    now: Now,
+) -> ServiceView {
+    let service = &config.services[id];
+    let (rule, regions) = traffic.explain(config, id, outside, now.mono).unwrap_or_default();
+    let choice = traffic.choice(id);
+    let answers = match choice.map(|choice| &choice.pick) {
+        Some(Pick::One(shares)) => {
+            let name = |region| config.regions.name(region).to_string();
+            shares.iter().map(|(region, share)| (name(*region), Some(*share))).collect()
+        }
+        Some(Pick::All(regions)) => {
+            regions.iter().map(|region| (config.regions.name(*region).to_string(), None)).collect()
+        }
+        _ => Vec::new(),
+    };
+    ServiceView {
+        name: config.services.name(id).to_string(),
+        names: service.names.iter().map(|(name, _)| name.to_string()).collect(),
+        switched_by: service.switched_by,
+        answers,
+        rule,
+        ttl: choice.map_or(0, |choice| choice.ttl),
+        regions,
+    }
+}
