@@ -1,0 +1,164 @@
+//! What happened, as a value: it is logged, counted, journaled and told to whoever listens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Generation, Health, Timestamp};
+use crate::cluster::{Evidence, Standing};
+use crate::health::Verdict;
+use crate::region::{Duty, Why};
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The daemon started.
+    Started {
+        /// The program's version.
+        version: String,
+        /// The store's epoch; none if there is no store to write to.
+        epoch: Option<u64>,
+    },
+    /// A configuration was taken over.
+    Reloaded {
+        /// What a person would want to know of it.
+        words: String,
+    },
+    /// A check concluded something else than before.
+    Verdict {
+        /// Which.
+        check: String,
+        /// Before.
+        from: Verdict,
+        /// Now.
+        to: Verdict,
+        /// Why.
+        reason: String,
+    },
+    /// A group of voters stands otherwise than before.
+    Standing {
+        /// Which.
+        group: String,
+        /// Before; none before the first round.
+        from: Option<Standing>,
+        /// Now.
+        to: Standing,
+        /// Why.
+        reason: String,
+        /// What that rests on.
+        evidence: Evidence,
+    },
+    /// A region's health changed.
+    Flip {
+        /// Which.
+        region: String,
+        /// The last known health before.
+        from: Health,
+        /// Now.
+        to: Health,
+        /// Counts the flips of this region.
+        generation: u64,
+        /// Why.
+        why: Why,
+    },
+    /// What operators and rules say of a region changed.
+    Duty {
+        /// Which.
+        region: String,
+        /// Before.
+        from: Duty,
+        /// Now.
+        to: Duty,
+    },
+    /// A service answers otherwise than before.
+    Answers {
+        /// Which.
+        service: String,
+        /// The regions it answers now, with their shares.
+        regions: Vec<(String, Option<u32>)>,
+        /// The rule that decided.
+        rule: String,
+        /// The table that has it.
+        table: Generation,
+    },
+    /// Shares were dialled.
+    Dialled {
+        /// Of which service.
+        service: String,
+        /// The shares.
+        shares: std::collections::BTreeMap<String, u32>,
+        /// By whom.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator's word on a region.
+    Overridden {
+        /// Which region.
+        region: String,
+        /// Drain, force or hold.
+        word: String,
+        /// By whom.
+        owner: String,
+        /// Why.
+        reason: String,
+        /// Until when.
+        expires: Timestamp,
+    },
+    /// An operator's word on a region is over.
+    Released {
+        /// Which region.
+        region: String,
+        /// The word that is over, if there was one.
+        word: Option<String>,
+        /// By whom; none if it expired.
+        owner: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// Automation was switched off or on.
+    Automation {
+        /// It is on.
+        enabled: bool,
+        /// By whom; none if the time was up.
+        owner: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// The trigger of a workflow moved.
+    Trigger {
+        /// Of which workflow.
+        workflow: String,
+        /// Idle, holding, blocked or ran.
+        state: String,
+        /// What it waits for, or what stands against it.
+        words: String,
+    },
+    /// The store took nothing, or takes everything again.
+    Store {
+        /// It takes what is written.
+        healthy: bool,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// Its name in the journal and in logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "daemon.started",
+            Self::Reloaded { .. } => "daemon.reloaded",
+            Self::Verdict { .. } => "check.verdict",
+            Self::Standing { .. } => "cluster.standing",
+            Self::Flip { .. } => "region.flip",
+            Self::Duty { .. } => "region.duty",
+            Self::Answers { .. } => "service.answers",
+            Self::Dialled { .. } => "service.dialled",
+            Self::Overridden { .. } => "region.overridden",
+            Self::Released { .. } => "region.released",
+            Self::Automation { .. } => "automation",
+            Self::Trigger { .. } => "workflow.trigger",
+            Self::Store { .. } => "store",
+        }
+    }
+}
