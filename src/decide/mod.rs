@@ -1,14 +1,24 @@
 //! Every input the daemon has × the present → everything it decides, as one fold.
+//!
+//! `sense` turns samples into flips, `traffic` turns flips and operators' words into choices,
+//! `trigger` starts workflows, `daemon` puts them together with the workflow engine and the
+//! table, and `view` shows it. Nothing here waits, and nothing here has a clock.
 
+mod daemon;
 mod event;
+mod journal;
 mod order;
 mod sense;
+mod setup;
 mod traffic;
 mod trigger;
 pub mod view;
 
+pub use daemon::{Daemon, Effects, Restored, Said};
 pub use event::Event;
-pub use order::{OVERRIDE_SPAN_MAX, Order, Steer, What};
+pub use journal::Write;
+pub use order::{OVERRIDE_SPAN_MAX, Order, What};
 pub use sense::{Change, GroupState, Senses};
+pub use setup::Setup;
 pub use traffic::{Outside, ServiceMemory, Traffic};
 pub use trigger::{TriggerState, objection};

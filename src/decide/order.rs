@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Timestamp;
 use crate::region::OverrideKind;
-use crate::workflow::ExecutionId;
+use crate::workflow::{Subject, Word};
 
 /// An order and who gives it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -64,40 +64,13 @@ pub enum What {
         /// The region to leave.
         deactivate: String,
     },
-    /// Steers an execution.
+    /// Steers an execution, a stage of it, or an obligation.
     Steer {
         /// Which.
-        execution: ExecutionId,
-        /// One stage of it, where that is meant.
-        #[serde(default)]
-        stage: Option<String>,
+        of: Subject,
         /// How.
-        how: Steer,
+        word: Word,
     },
-}
-
-/// How an execution is steered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Steer {
-    /// Allows what a stage asked.
-    Approve,
-    /// Does not allow it; the execution stays paused.
-    Decline,
-    /// Starts nothing new until resumed.
-    Pause,
-    /// Goes on.
-    Resume,
-    /// Ends it at the next safe point.
-    Cancel,
-    /// Tries a failed stage again.
-    Retry,
-    /// Takes a stage as settled without doing it.
-    Skip,
-    /// States that an uncertain stage was applied.
-    ResolveApplied,
-    /// States that an uncertain stage was not applied.
-    ResolveNotApplied,
 }
 
 /// An operator can keep a word on a region for at most this long: what nobody remembers must

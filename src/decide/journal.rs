@@ -1,0 +1,160 @@
+//! What waits to be written: facts for the journal and values for the state, in order.
+//!
+//! One write is under way at a time. While the store takes nothing, what happens is kept here
+//! and written later; nothing that moves traffic waits for it. Only the oldest facts are given
+//! up, and counted, when the store stays away for too long; values never, because a newer one
+//! replaces the older.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Event;
+use crate::base::{Mono, Timestamp};
+use crate::workflow::Entry;
+
+/// Facts that wait at most; the workflow engine's records are not among them.
+const WAITING_MAX: usize = 20_000;
+/// How long to leave a store alone that has failed.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One write: all or nothing.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Write {
+    /// Records for the journal, in order; the engine's come first.
+    pub entries: Vec<Entry>,
+    /// State keys and their new values; none removes a key.
+    pub state: Vec<(String, Option<Value>)>,
+}
+
+/// Facts and values on their way to the store.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    facts: VecDeque<(Timestamp, Event)>,
+    state: BTreeMap<String, Option<Value>>,
+    /// The engine's batch, if it waits for its turn.
+    engine: Option<Vec<Entry>>,
+    under_way: Option<UnderWay>,
+    failing: Option<(String, Mono)>,
+    given_up: u64,
+}
+
+/// What is with the store.
+#[derive(Debug)]
+struct UnderWay {
+    facts: Vec<(Timestamp, Event)>,
+    state: Vec<(String, Option<Value>)>,
+    engine: bool,
+    entries: u64,
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The engine's batch was part of it.
+    pub engine: bool,
+    /// How many journal records it held.
+    pub entries: u64,
+}
+
+impl Outbox {
+    /// A fact for the journal.
+    pub fn fact(&mut self, at: Timestamp, event: Event) {
+        if self.facts.len() >= WAITING_MAX {
+            self.facts.pop_front();
+            self.given_up += 1;
+        }
+        self.facts.push_back((at, event));
+    }
+
+    /// A value for the state; the newest counts.
+    pub fn put(&mut self, key: String, value: &impl serde::Serialize) {
+        let value = serde_json::to_value(value).expect("keys are texts and numbers are finite");
+        self.state.insert(key, Some(value));
+    }
+
+    /// Removes a value from the state.
+    pub fn remove(&mut self, key: String) {
+        self.state.insert(key, None);
+    }
+
+    /// The engine's records, which go out with the next write.
+    pub fn engine(&mut self, entries: Vec<Entry>) {
+        self.engine = Some(entries);
+    }
+
+    /// The next write, if there is anything to write and nothing under way.
+    pub fn next(&mut self, now: Mono) -> Option<Write> {
+        if self.under_way.is_some() || self.failing.as_ref().is_some_and(|(_, until)| now < *until) {
+            return None;
+        }
+        let nothing = self.facts.is_empty() && self.state.is_empty() && self.engine.is_none();
+        if nothing && self.failing.is_none() {
+            return None;
+        }
+        let engine = self.engine.take();
+        let facts: Vec<_> = self.facts.drain(..).collect();
+        let state: Vec<_> = std::mem::take(&mut self.state).into_iter().collect();
+        let mut entries = engine.clone().unwrap_or_default();
+        entries.extend(facts.iter().map(|(at, event)| Entry {
+            at: *at,
+            kind: event.kind(),
+            body: serde_json::to_string(event).expect("keys are texts and numbers are finite"),
+            threads: Vec::new(),
+            mark: None,
+        }));
+        self.under_way = Some(UnderWay {
+            facts,
+            state: state.clone(),
+            engine: engine.is_some(),
+            entries: entries.len() as u64,
+        });
+        Some(Write { entries, state })
+    }
+
+    /// The write is durable. `None` if none was under way.
+    pub fn stored(&mut self) -> Option<Written> {
+        self.failing = None;
+        let done = self.under_way.take()?;
+        Some(Written { engine: done.engine, entries: done.entries })
+    }
+
+    /// Nothing of the write is durable. What it held waits again, apart from the engine's
+    /// records: the engine makes those anew.
+    pub fn failed(&mut self, why: &str, now: Mono) -> Option<Written> {
+        self.failing = Some((why.to_owned(), now + RETRY_AFTER));
+        let lost = self.under_way.take()?;
+        for (key, value) in lost.state {
+            self.state.entry(key).or_insert(value);
+        }
+        for fact in lost.facts.into_iter().rev() {
+            self.facts.push_front(fact);
+        }
+        while self.facts.len() > WAITING_MAX {
+            self.facts.pop_front();
+            self.given_up += 1;
+        }
+        Some(Written { engine: lost.engine, entries: lost.entries })
+    }
+
+    /// Why the store takes nothing, if it does not.
+    pub fn failing(&self) -> Option<&str> {
+        self.failing.as_ref().map(|(why, _)| why.as_str())
+    }
+
+    /// When the store is tried again.
+    pub fn retry_at(&self) -> Option<Mono> {
+        self.failing.as_ref().filter(|_| self.under_way.is_none()).map(|(_, until)| *until)
+    }
+
+    /// Facts that were given up because the store stayed away.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// Nothing waits and nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.under_way.is_none() && self.facts.is_empty() && self.state.is_empty() && self.engine.is_none()
+    }
+}
