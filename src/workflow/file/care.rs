@@ -82,7 +82,7 @@ impl Parser<'_> {
             (None, Some(default)) => self.span(default, "attempt_timeout"),
             (None, None) => ATTEMPT_TIMEOUT,
         };
-        let on_failure = stage.on_failure.unwrap_or_else(|| match (agent, defaults.on_failure, form) {
+        let on_failure = stage.on_failure.unwrap_or(match (agent, defaults.on_failure, form) {
             // A notification that fails must not fail a failover.
             (Agent::Notify, ..) => OnFailure::Continue,
             (_, Some(default), _) => default,

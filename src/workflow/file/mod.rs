@@ -275,9 +275,9 @@ impl Parser<'_> {
 fn lift_name(node: Node, key: Option<&Key>) -> (Option<Placed<String>>, Node) {
     let Node { place, value: Value::Map(mut entries) } = node else { return (None, node) };
     let at = entries.iter().position(|(key, _)| key.text == "name").filter(|_| key.is_none());
-    let name = at.and_then(|at| match entries.remove(at) {
-        (_, Node { place, value: Value::Text(value) }) => Some(Placed { value, place }),
-        (_, other) => Some(Placed { value: other.place.text().to_owned(), place: other.place }),
+    let name = at.map(|at| match entries.remove(at) {
+        (_, Node { place, value: Value::Text(value) }) => Placed { value, place },
+        (_, other) => Placed { value: other.place.text().to_owned(), place: other.place },
     });
     (name, Node { place, value: Value::Map(entries) })
 }
