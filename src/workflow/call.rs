@@ -9,10 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::Op;
 pub use crate::base::Token;
 
-/// Names one execution of one workflow: the workflow's name and a number that the store counts.
+/// Names one execution of one workflow: the workflow's name, the index of its first record in
+/// the journal, and a tag drawn by lot, as in `petstore-failover-417-k3fq`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ExecutionId(pub String);
+
+impl ExecutionId {
+    /// Puts one together.
+    pub fn new(workflow: &str, number: u64, tag: &str) -> Self {
+        Self(format!("{workflow}-{number}-{tag}"))
+    }
+
+    /// The index of its first record.
+    pub fn number(&self) -> Option<u64> {
+        self.0.rsplit('-').nth(1)?.parse().ok()
+    }
+}
 
 impl fmt::Display for ExecutionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

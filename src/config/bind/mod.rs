@@ -9,6 +9,8 @@ mod services;
 mod values;
 mod workflows;
 
+pub use values::{Unfit, parse_host_port, parse_status, parse_url};
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
