@@ -395,9 +395,9 @@ mod tests {
         while !rest.is_empty() {
             let (word, after) = match rest.strip_prefix('"') {
                 Some(quoted) => {
-                    let ends = quoted.match_indices('"').map(|(at, _)| at);
-                    let end = ends.filter(|at| !quoted[..*at].ends_with('\\')).next().unwrap();
-                    (Word { text: quoted[..end].as_bytes(), kind: WordKind::Quoted }, &quoted[end + 1..])
+                    let mut ends = quoted.match_indices('"').map(|(at, _)| at);
+                    let end = ends.find(|at| !quoted[..*at].ends_with('\\')).unwrap();
+                    (Word { text: &quoted.as_bytes()[..end], kind: WordKind::Quoted }, &quoted[end + 1..])
                 }
                 None => {
                     let (text, after) = rest.split_once(' ').unwrap_or((rest, ""));
