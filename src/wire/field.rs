@@ -218,7 +218,7 @@ pub fn expand_name(message: &[u8], at: usize, out: &mut Vec<u8>) -> Option<usize
             }
             high @ 0xc0.. => {
                 let target = usize::from(high & 0x3f) << 8 | usize::from(*message.get(here + 1)?);
-                taken.get_or_insert(here + 2 - at);
+                taken = taken.or_else(|| Some(here + 2 - at));
                 if target >= before {
                     return None;
                 }

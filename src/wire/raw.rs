@@ -106,7 +106,7 @@ pub fn label_count(name: &[u8]) -> usize {
 }
 
 /// The name, the name without its first label, and so on down to the root.
-pub fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     std::iter::successors((!name.is_empty()).then_some(name), |name| parent(name))
 }
 

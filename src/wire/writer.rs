@@ -64,12 +64,6 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Appends a number of 16 bits.
-    #[inline]
-    pub fn put_short(&mut self, value: u16) -> Option<()> {
-        self.put(&value.to_be_bytes())
-    }
-
     /// Makes room for octets that the caller writes.
     #[inline]
     pub fn gap(&mut self, len: usize) -> Option<&mut [u8]> {
@@ -81,21 +75,14 @@ impl<'a> Writer<'a> {
         gap
     }
 
-    /// Writes over two octets; nothing happens if they are not there.
+    /// Writes over octets that are there; nothing happens if they are not.
     #[inline]
-    pub fn patch_short(&mut self, at: usize, value: u16) {
-        if at + 2 <= self.at
-            && let Some(two) = self.octets.get_mut(at..at + 2)
+    pub fn patch(&mut self, at: usize, octets: &[u8]) {
+        if at + octets.len() <= self.at
+            && let Some(there) = self.octets.get_mut(at..at + octets.len())
         {
-            two.copy_from_slice(&value.to_be_bytes());
+            there.copy_from_slice(octets);
         }
-    }
-
-    /// Two octets as a number; zero if they are not there.
-    #[inline]
-    pub fn short_at(&self, at: usize) -> u16 {
-        let two = self.written().get(at..).and_then(|rest| rest.first_chunk());
-        two.map_or(0, |two| u16::from_be_bytes(*two))
     }
 
     /// Forgets what was written from here on.
@@ -119,12 +106,11 @@ mod tests {
         assert_eq!(writer.put(b"de"), None);
         assert_eq!(writer.put(b"d"), Some(()));
         writer.release(2);
-        assert_eq!(writer.put_short(0x0102), Some(()));
+        assert_eq!(writer.put(&[1, 2]), Some(()));
         assert_eq!(writer.put(b"x"), None);
-        writer.patch_short(0, 0x4142);
-        writer.patch_short(5, 0x4142);
+        writer.patch(0, b"AB");
+        writer.patch(5, b"AB");
         assert_eq!(writer.written(), b"ABcd\x01\x02");
-        assert_eq!(writer.short_at(4), 0x0102);
         writer.rewind(3);
         assert_eq!(writer.len(), 3);
         assert_eq!(buffer[6..], [9, 9]);
