@@ -57,6 +57,14 @@ counters! {
     YxDomain "yxdomain",
     /// BADVERS.
     BadVers "badvers",
+    /// Answers over UDP that the system did not take. Counted by the server, like the rest.
+    Unsent "unsent",
+    /// TCP connections.
+    TcpAccepted "tcp_accepted",
+    /// TCP connections that were one too many, over all or from one client.
+    TcpRefused "tcp_refused",
+    /// TCP connections closed because the client sent rubbish, or did not read its answers.
+    TcpBroken "tcp_broken",
 }
 
 /// How many counters there are.
