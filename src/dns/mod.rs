@@ -1,1 +1,17 @@
-//! To come.
+//! Query octets × [`Table`](crate::table::Table) → answer octets: pure, and hot.
+//!
+//! [`answer`] serves every transport. It looks at the query in place (`wire::Query`), finds the
+//! name and follows CNAMEs (`resolve`), and copies whole sets of records into the caller's
+//! buffer (`reply`). It neither allocates nor locks nor reads a clock.
+
+mod answer;
+mod counts;
+mod reply;
+mod resolve;
+
+pub use answer::{Asker, Transport, answer};
+pub use counts::{COUNTERS, Counter, Counts};
+pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,23 @@
-//! To come.
+//! Zones × configuration × choices → [`Table`]: compiled for answering, immutable, published
+//! through one pointer.
+//!
+//! The static part, an [`Image`], holds every name of every zone, each with its records as they
+//! are sent (`set`, `node`); it is built once per load (`build`) and shared by all tables of
+//! that load. A flip compiles the [`Answers`] of the services it touches and makes a new table
+//! of the rest.
+
+mod answers;
+mod build;
+mod image;
+mod node;
+mod published;
+mod set;
+
+pub use answers::{Answers, Drawn};
+pub use image::{Apex, Found, Image};
+pub use node::Node;
+pub use published::Table;
+pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT};
+
+#[cfg(test)]
+mod tests;

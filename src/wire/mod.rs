@@ -1,5 +1,37 @@
 //! Names, records and messages in wire form; no allocation where it is hot.
+//!
+//! Numbers and their mnemonics (`code`), names owned and bare (`name`, `raw`), what each type
+//! of record is made of and how that reads and prints (`field`, `rdata`, and the parts too big
+//! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`), the
+//! writer of a reply (`writer`), and whole messages for people (`message`).
 
+mod code;
+mod encoding;
+mod field;
+mod hash;
+mod index;
+mod location;
+mod message;
 mod name;
+mod query;
+mod raw;
+mod rdata;
+mod svcb;
+mod types;
+mod words;
+mod writer;
 
+pub use code::{Class, Opcode, Rcode, RecordType};
+pub use field::{Field, expand_name, expand_rdata, split_rdata};
+pub use hash::hash_name;
+pub use index::NameIndex;
+pub use message::{Message, Opt, Record, ask};
 pub use name::{LABEL_OCTETS_MAX, Labels, NAME_OCTETS_MAX, Name, NameError, write_label};
+pub use query::{Edns, Fault, HEADER_OCTETS, Query, Question};
+pub use raw::{
+    ShowName, append_name, is_at_or_under, is_wildcard, label_count, name_len, parent, shared_suffix,
+    suffixes,
+};
+pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
+pub use words::{Word, WordKind, Words, decimal, seconds};
+pub use writer::Writer;

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use super::raw::{self, append_labels, append_name};
+
 /// A domain name is at most this long in wire form (RFC 1035 §2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
 /// A label is at most this long (RFC 1035 §2.3.4).
@@ -47,7 +49,7 @@ impl Name {
     /// Escapes are those of RFC 1035 §5.1 (`\.`, `\032`).
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let mut wire = Vec::with_capacity(text.len() + 2);
-        push_labels(text.as_bytes(), &mut wire)?;
+        append_labels(text.as_bytes(), &mut wire)?;
         wire.push(0);
         Self::finish(wire)
     }
@@ -55,16 +57,8 @@ impl Name {
     /// Reads a name as a zone file writes it: relative to `origin` unless it ends in a dot;
     /// `@` is the origin itself.
     pub fn parse_relative(text: &str, origin: &Name) -> Result<Self, NameError> {
-        if text == "@" {
-            return Ok(origin.clone());
-        }
-        let mut wire = Vec::with_capacity(text.len() + 2);
-        let absolute = push_labels(text.as_bytes(), &mut wire)?;
-        if absolute {
-            wire.push(0)
-        } else {
-            wire.extend_from_slice(&origin.0)
-        }
+        let mut wire = Vec::with_capacity(text.len() + 2 + origin.0.len());
+        append_name(text.as_bytes(), &origin.0, &mut wire)?;
         Self::finish(wire)
     }
 
@@ -114,8 +108,7 @@ impl Name {
 
     /// Whether this name is `other` or lies below it.
     pub fn is_at_or_under(&self, other: &Name) -> bool {
-        let Some(skip) = self.0.len().checked_sub(other.0.len()) else { return false };
-        self.0[skip..] == other.0[..] && (skip == 0 || self.suffix_starts().any(|start| start == skip))
+        raw::is_at_or_under(&self.0, &other.0)
     }
 
     /// Whether the first label is `*` (RFC 4592 §2.1.1).
@@ -136,76 +129,6 @@ impl Name {
             }
             _ => Err(NameError::LabelTooLong),
         }
-    }
-
-    fn suffix_starts(&self) -> impl Iterator<Item = usize> + '_ {
-        self.labels().scan(0, |at, label| {
-            *at += label.len() + 1;
-            Some(*at)
-        })
-    }
-}
-
-/// Writes the labels of a text in wire form, without the root; tells whether it ended in a dot.
-fn push_labels(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
-    if text.is_empty() {
-        return Err(NameError::Empty);
-    }
-    if text == b"." {
-        return Ok(true);
-    }
-    let mut at = 0;
-    let mut length_at = wire.len();
-    wire.push(0);
-    while at < text.len() {
-        let octet = match text[at] {
-            b'.' => {
-                close_label(wire, length_at)?;
-                at += 1;
-                if at == text.len() {
-                    return Ok(true);
-                }
-                length_at = wire.len();
-                wire.push(0);
-                continue;
-            }
-            b'\\' => match text.get(at + 1) {
-                Some(digit) if digit.is_ascii_digit() => {
-                    let digits = text.get(at + 1..at + 4).ok_or(NameError::BadEscape)?;
-                    let value = digits.iter().try_fold(0u16, |value, digit| {
-                        digit.is_ascii_digit().then(|| value * 10 + u16::from(digit - b'0'))
-                    });
-                    at += 4;
-                    value.and_then(|value| u8::try_from(value).ok()).ok_or(NameError::BadEscape)?
-                }
-                Some(&octet) => {
-                    at += 2;
-                    octet
-                }
-                None => return Err(NameError::BadEscape),
-            },
-            octet => {
-                at += 1;
-                octet
-            }
-        };
-        wire.push(octet);
-        if wire.len() > NAME_OCTETS_MAX {
-            return Err(NameError::NameTooLong);
-        }
-    }
-    close_label(wire, length_at)?;
-    Ok(false)
-}
-
-fn close_label(wire: &mut [u8], length_at: usize) -> Result<(), NameError> {
-    match wire.len() - length_at - 1 {
-        0 => Err(NameError::EmptyLabel),
-        len @ 1..=LABEL_OCTETS_MAX => {
-            wire[length_at] = len as u8;
-            Ok(())
-        }
-        _ => Err(NameError::LabelTooLong),
     }
 }
 
@@ -271,14 +194,7 @@ pub fn write_label(label: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
 impl fmt::Display for Name {
     /// Absolute, with its closing dot.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            return f.write_str(".");
-        }
-        for label in self.labels() {
-            write_label(label, f)?;
-            f.write_str(".")?;
-        }
-        Ok(())
+        fmt::Display::fmt(&raw::ShowName(&self.0), f)
     }
 }
 

@@ -1,0 +1,122 @@
+//! What it takes to make tables: time and memory for a zone of 1 000 000 A records (27 MB of
+//! text), and the time from a choice to a live table with 10 000 services.
+//!
+//! Memory is what the process holds (`Pss` of /proc/self/smaps_rollup), measured when the text and
+//! the parsed zone are gone, as in the daemon after a load. Times are the fastest of several
+//! rounds, since anything slower is the machine's doing.
+//!
+//! `cargo bench --bench table [-- --rounds N]`
+#![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use pointsman::base::{Generation, Index, RegionId, ServiceId, Source};
+use pointsman::region::{Choice, Pick};
+use pointsman::table::{Answers, Image, Table};
+use pointsman::wire::Name;
+use pointsman::zone;
+
+#[path = "../tests/zoo/mod.rs"]
+mod zoo;
+
+const RECORDS: usize = 1_000_000;
+const SERVICES: usize = 10_000;
+
+fn main() {
+    let mut args = std::env::args().skip_while(|arg| arg != "--rounds").skip(1);
+    let rounds = args.next().map_or(5, |rounds| rounds.parse().expect("--rounds takes a number"));
+    million_records(rounds);
+    ten_thousand_services(rounds);
+}
+
+fn million_records(rounds: usize) {
+    let mut text =
+        String::from("$TTL 300\n@ SOA ns1 hostmaster 1 1h 10m 2w 30\n@ NS ns1\nns1 A 192.0.2.53\n");
+    for n in 0..RECORDS {
+        let _ = writeln!(text, "h{n:07} IN A 10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255);
+    }
+    println!("a zone of {RECORDS} A records, {:.1} MB of text", text.len() as f64 / 1e6);
+    let origin = Name::parse("example.com").expect("it is a name");
+    let before = pss();
+    let mut best = [Duration::MAX; 3];
+    let mut live = None;
+    let mut first = 0.0;
+    for round in 0..rounds {
+        let text = text.clone();
+        let started = Instant::now();
+        let source = Source::new("zone", text);
+        let (zone, _) = zone::parse(&source, &origin, &mut |_| Err(String::new())).expect("it is a zone");
+        let parsed = started.elapsed();
+        let (built, _) = Image::with_services(&[zone], &Default::default()).expect("it can be built");
+        let all = started.elapsed();
+        for (best, time) in best.iter_mut().zip([parsed, all - parsed, all]) {
+            *best = time.min(*best);
+        }
+        drop(source);
+        // As on a reload: the one before is dropped when this one is live.
+        live = Some(built);
+        if round == 0 {
+            first = pss() - before;
+        }
+    }
+    let image = live.expect("there was a round");
+    let [parse, build, all] = best.map(|time| time.as_secs_f64() * 1e3);
+    println!("  parse {parse:.0} ms, build {build:.0} ms, together {all:.0} ms");
+    println!(
+        "  image {:.1} MB; the process grew by {first:.1} MB (PSS) with the first load, by {:.1} MB with {rounds}",
+        image.octets() as f64 / 1e6,
+        pss() - before
+    );
+    black_box(image);
+}
+
+fn ten_thousand_services(rounds: usize) {
+    let mut text = zoo::CONFIG.split("services:").next().unwrap_or_default().to_owned() + "services:\n";
+    for n in 0..SERVICES {
+        let (high, low) = (n >> 8, n & 255);
+        let _ = writeln!(
+            text,
+            "  s{n}: {{names: [s{n}.example.com], policy: {{failover: [eu, us]}}, answers: {{eu: {{a: [10.0.{high}.{low}], \
+             aaaa: ['2001:db8::{n:x}']}}, us: {{a: [10.1.{high}.{low}]}}}}}}"
+        );
+    }
+    let config = zoo::config(&text);
+    let zone = zoo::zone("example.com", zoo::ZONE);
+    let started = Instant::now();
+    let (image, _) = Image::build(&[zone], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
+    println!("{SERVICES} services: image {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    let compile = |id: ServiceId, region| {
+        let choice = Choice { pick: Pick::One(vec![(region, 1)]), ttl: 20 };
+        Arc::new(Answers::compile(&config.services[id], &choice))
+    };
+    let answers: Vec<_> = config.services.ids().map(|id| compile(id, RegionId(0))).collect();
+    let live = ArcSwap::from_pointee(Table::new(Generation(1), image, answers));
+    for changed in [1, SERVICES] {
+        let mut best = Duration::MAX;
+        for round in 0..rounds.max(5) {
+            let region = RegionId((round as u16 + 1) & 1);
+            let started = Instant::now();
+            let table = live.load();
+            let mut answers = table.all_answers().to_vec();
+            for (position, slot) in answers.iter_mut().enumerate().take(changed) {
+                *slot = compile(ServiceId::from_position(position), region);
+            }
+            let next = Table::new(table.generation().next(), Arc::clone(table.image()), answers);
+            live.store(Arc::new(next));
+            best = best.min(started.elapsed());
+        }
+        println!("  a flip of {changed}: new table live after {:.2} ms", best.as_secs_f64() * 1e3);
+    }
+}
+
+/// Proportional set size of this process in MB.
+fn pss() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default() / 1e3
+}

@@ -1,0 +1,100 @@
+//! The one function that serves every transport.
+
+use std::net::IpAddr;
+
+use fastrand::Rng;
+
+use super::counts::{Counter, Counts};
+use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
+use super::resolve::resolve;
+use crate::table::Table;
+use crate::wire::{Class, Edns, Fault, Query, Question, Rcode, RecordType};
+
+/// Who asks, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asker {
+    /// From where.
+    pub client: IpAddr,
+    /// Over what.
+    pub transport: Transport,
+}
+
+/// What a message came over: it decides how long the answer may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// A stream, with the length before each message.
+    Tcp,
+}
+
+/// Answers a message, or decides not to (`None`). `out` holds the answer from its start on; an
+/// answer is never longer than the client takes, nor than `out`.
+///
+/// No allocation, no lock, no clock, no panic: this is called for every packet that comes in.
+#[inline]
+pub fn answer(
+    message: &[u8],
+    out: &mut [u8],
+    table: &Table,
+    asker: &Asker,
+    rng: &mut Rng,
+    counts: &mut Counts,
+) -> Option<usize> {
+    counts.add(match asker.transport {
+        Transport::Udp => Counter::Udp,
+        Transport::Tcp => Counter::Tcp,
+    });
+    let length = match Query::read(message) {
+        Ok(Query { question, edns }) => {
+            let limit = limit(asker.transport, edns.as_ref());
+            Reply::start(message, question.octets, edns.as_ref(), out, limit).and_then(|mut reply| {
+                match refusal(&question) {
+                    None => resolve(&mut reply, &question, table, rng, counts),
+                    Some(rcode) => reply.set_rcode(rcode),
+                }
+                reply.finish(counts)
+            })
+        }
+        Err(Fault::Silence) => None,
+        Err(Fault::Told { rcode, question, edns }) => {
+            let limit = limit(asker.transport, edns.as_ref());
+            let question = question.map_or(&[][..], |question| question.octets);
+            Reply::start(message, question, edns.as_ref(), out, limit).and_then(|mut reply| {
+                reply.set_rcode(rcode);
+                reply.finish(counts)
+            })
+        }
+    };
+    if length.is_none() {
+        counts.add(Counter::Dropped);
+    }
+    length
+}
+
+/// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).
+#[inline]
+fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
+    match (transport, edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)),
+        (Transport::Udp, None) => usize::from(PLAIN_UDP_PAYLOAD),
+    }
+}
+
+/// Questions that are not answered from the zones.
+#[inline]
+fn refusal(question: &Question<'_>) -> Option<Rcode> {
+    match (question.class, question.rtype) {
+        (Class::IN, rtype) if !rtype.is_meta() => None,
+        // One of the sets at the name (RFC 8482 §4.1).
+        (Class::IN, RecordType::ANY) => None,
+        // Obsolete (RFC 1035 §3.2.3); the data types behind them are too.
+        (Class::IN, RecordType::MAILA | RecordType::MAILB) => Some(Rcode::NOTIMP),
+        (Class::IN, RecordType::AXFR | RecordType::IXFR) => Some(Rcode::REFUSED),
+        // Exist in messages only (RFC 6895 §3.1); for NXNAME so says RFC 9824 §3.5.
+        (Class::IN, _) => Some(Rcode::FORMERR),
+        // We have authority over nothing in another class; `ANY` would ask for all (RFC 1035 §3.2.5).
+        _ => Some(Rcode::REFUSED),
+    }
+}

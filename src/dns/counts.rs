@@ -1,0 +1,123 @@
+//! What happened to queries, in plain numbers.
+
+use std::ops::{AddAssign, Index};
+
+use crate::wire::Rcode;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident $word:literal,)*) => {
+        /// One thing that is counted.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Counter {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Counter {
+            /// All of them, in the order they are kept.
+            pub const ALL: &'static [Counter] = &[$(Self::$name,)*];
+
+            /// As metrics call it.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages over UDP.
+    Udp "udp",
+    /// Messages over TCP.
+    Tcp "tcp",
+    /// Messages that got no answer: not a query, or shorter than a header.
+    Dropped "dropped",
+    /// Answers that say that there is more than fits.
+    Truncated "truncated",
+    /// Answers that lead to another zone's servers.
+    Referral "referral",
+    /// Answers that say that the name exists and has nothing of that type.
+    Nodata "nodata",
+    /// Answers whose addresses a service gave.
+    Dynamic "dynamic",
+    /// NOERROR, referrals and NODATA among them.
+    NoError "noerror",
+    /// FORMERR.
+    FormErr "formerr",
+    /// SERVFAIL.
+    ServFail "servfail",
+    /// NXDOMAIN.
+    NxDomain "nxdomain",
+    /// NOTIMP.
+    NotImp "notimp",
+    /// REFUSED.
+    Refused "refused",
+    /// YXDOMAIN: a DNAME made a name too long.
+    YxDomain "yxdomain",
+    /// BADVERS.
+    BadVers "badvers",
+    /// Answers over UDP that the system did not take. Counted by the server, like the rest.
+    Unsent "unsent",
+    /// TCP connections.
+    TcpAccepted "tcp_accepted",
+    /// TCP connections that were one too many, over all or from one client.
+    TcpRefused "tcp_refused",
+    /// TCP connections closed because the client sent rubbish, or did not read its answers.
+    TcpBroken "tcp_broken",
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+/// How often each of these happened. Plain integers: whoever counts has them to itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts(pub [u64; COUNTERS]);
+
+impl Counts {
+    /// Counts one more.
+    #[inline]
+    pub fn add(&mut self, counter: Counter) {
+        self.0[counter as usize] += 1;
+    }
+
+    /// Counts an answer by its code.
+    #[inline]
+    pub(super) fn add_rcode(&mut self, rcode: Rcode) {
+        self.add(match rcode {
+            Rcode::NOERROR => Counter::NoError,
+            Rcode::FORMERR => Counter::FormErr,
+            Rcode::NXDOMAIN => Counter::NxDomain,
+            Rcode::NOTIMP => Counter::NotImp,
+            Rcode::REFUSED => Counter::Refused,
+            Rcode::YXDOMAIN => Counter::YxDomain,
+            Rcode::BADVERS => Counter::BadVers,
+            _ => Counter::ServFail,
+        });
+    }
+
+    /// Messages that came in.
+    pub fn messages(&self) -> u64 {
+        self[Counter::Udp] + self[Counter::Tcp]
+    }
+
+    /// Each counter with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (Counter, u64)> {
+        Counter::ALL.iter().copied().zip(self.0)
+    }
+}
+
+impl Index<Counter> for Counts {
+    type Output = u64;
+    fn index(&self, counter: Counter) -> &u64 {
+        &self.0[counter as usize]
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A question × the table → the records that answer it (RFC 1034 §4.3.2).
+
+use fastrand::Rng;
+
+use super::counts::{Counter, Counts};
+use super::reply::{Owner, Reply, Section};
+use crate::table::{Apex, Drawn, Found, Node, Set, TTL_AT, Table};
+use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
+
+/// A chain of CNAMEs is followed for so many links; resolvers go on by themselves.
+const LINKS_MAX: usize = 8;
+/// Addresses of so many targets are added; more would only be cut off.
+const TARGETS_MAX: usize = 16;
+
+/// What ends a walk early: a required part does not fit, and the reply says so.
+struct Truncated;
+
+type Outcome = Result<(), Truncated>;
+
+/// Fills a reply.
+#[inline]
+pub(super) fn resolve(
+    reply: &mut Reply<'_>,
+    question: &Question<'_>,
+    table: &Table,
+    rng: &mut Rng,
+    counts: &mut Counts,
+) {
+    let mut name = [0; NAME_OCTETS_MAX];
+    let Some(lowered) = name.get_mut(..question.name.len()) else { return };
+    lowered.copy_from_slice(question.name);
+    lowered.make_ascii_lowercase();
+    let owner = reply.question();
+    let mut walk = Walk {
+        reply,
+        table,
+        rng,
+        counts,
+        rtype: question.rtype,
+        name,
+        owner,
+        links: 0,
+        dnames: [0; LINKS_MAX],
+    };
+    if walk.follow().is_err() {
+        walk.reply.set_truncated();
+    }
+}
+
+/// From the question along CNAMEs to the end.
+struct Walk<'w, 'a, 't> {
+    reply: &'w mut Reply<'a>,
+    table: &'t Table,
+    rng: &'w mut Rng,
+    counts: &'w mut Counts,
+    rtype: RecordType,
+    /// The name that is answered now, lower-cased …
+    name: [u8; NAME_OCTETS_MAX],
+    /// … and where it stands in the reply.
+    owner: Owner,
+    /// How many links of the chain are behind.
+    links: usize,
+    /// The nodes whose DNAME is in the reply.
+    dnames: [u32; LINKS_MAX],
+}
+
+impl<'t> Walk<'_, '_, 't> {
+    #[inline]
+    fn follow(&mut self) -> Outcome {
+        match self.locate() {
+            Found::Elsewhere => {
+                self.reply.set_rcode(Rcode::REFUSED);
+                return Ok(());
+            }
+            Found::Cut(cut) => return self.refer(&cut),
+            found => {
+                self.reply.set_authoritative();
+                if self.step(found)? {
+                    return Ok(());
+                }
+            }
+        }
+        self.chain()
+    }
+
+    /// Goes on after the first link of a chain.
+    #[inline(never)]
+    fn chain(&mut self) -> Outcome {
+        let mut before = [self.reply.question(); LINKS_MAX + 1];
+        loop {
+            let name = self.reply.name(self.owner);
+            let (passed, free) = before.split_at_mut(self.links);
+            if passed.iter().any(|owner| self.reply.name(*owner).eq_ignore_ascii_case(name)) {
+                // It runs in a circle, which ends here.
+                return Ok(());
+            }
+            if let Some(here) = free.first_mut() {
+                *here = self.owner;
+            }
+            match self.locate() {
+                // The rest is for others to answer.
+                Found::Elsewhere => return Ok(()),
+                Found::Cut(cut) => return self.refer(&cut),
+                found => {
+                    if self.step(found)? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn locate(&self) -> Found<'t> {
+        let len = self.owner.end - self.owner.at;
+        let name = self.name.get(..len).unwrap_or_default();
+        self.table.image().locate(name, self.rtype == RecordType::DS)
+    }
+
+    /// Answers for one name; `false` if it leads to another one.
+    #[inline]
+    fn step(&mut self, found: Found<'t>) -> Result<bool, Truncated> {
+        match found {
+            Found::Node(node) => self.node(&node),
+            Found::Missing(apex) => {
+                self.reply.set_rcode(Rcode::NXDOMAIN);
+                self.deny(&apex, u32::MAX).map(|()| true)
+            }
+            Found::Dname(node) => self.redirect(&node),
+            Found::Cut(_) | Found::Elsewhere => Ok(true),
+        }
+    }
+
+    #[inline]
+    fn node(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+        if let Some(service) = node.service()
+            && matches!(self.rtype, RecordType::A | RecordType::AAAA | RecordType::ANY)
+        {
+            let Some(answers) = self.table.answers(service) else {
+                self.reply.fail(Rcode::SERVFAIL);
+                return Ok(true);
+            };
+            let drawn = answers.draw(self.rng);
+            return self.service(node, drawn, answers.ttl());
+        }
+        match node.set(self.rtype) {
+            Some(set) => self.put(&set),
+            None => self.other(node),
+        }
+    }
+
+    /// Addresses of a service. A family that the pick lacks is kept absent no longer than the
+    /// other one is kept: no negative answer outlives a flip.
+    #[inline]
+    fn service(&mut self, node: &Node<'t>, drawn: Drawn<'t>, ttl: u32) -> Result<bool, Truncated> {
+        self.counts.add(Counter::Dynamic);
+        let set = match drawn {
+            Drawn::Addresses { a, .. } if self.rtype == RecordType::A => a,
+            Drawn::Addresses { aaaa, .. } if self.rtype == RecordType::AAAA => aaaa,
+            Drawn::Addresses { a, aaaa } => a.or(aaaa),
+            Drawn::Nodata => None,
+            Drawn::Servfail if self.rtype != RecordType::ANY || node.sets().next().is_none() => {
+                self.reply.fail(Rcode::SERVFAIL);
+                return Ok(true);
+            }
+            Drawn::Servfail => None,
+        };
+        let beside = || node.sets().next().filter(|_| self.rtype == RecordType::ANY);
+        match set.or_else(beside) {
+            Some(set) => self.put(&set),
+            None => self.nodata(node, ttl),
+        }
+    }
+
+    /// A name that lacks the type asked for.
+    fn other(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+        if self.rtype == RecordType::ANY
+            && let Some(set) = node.sets().next()
+        {
+            // One set of all there are (RFC 8482 §4.1).
+            return self.put(&set);
+        }
+        if node.has_cname()
+            && let Some(cname) = node.set(RecordType::CNAME)
+        {
+            return self.lead(&cname);
+        }
+        self.nodata(node, u32::MAX)
+    }
+
+    /// Puts a set into the answer, and addresses of its targets where there is room for them.
+    #[inline]
+    fn put(&mut self, set: &Set<'t>) -> Result<bool, Truncated> {
+        if matches!(set.rtype, RecordType::A | RecordType::AAAA) {
+            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Truncated)?;
+        } else {
+            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
+            self.add_targets(set, at);
+        }
+        Ok(true)
+    }
+
+    /// Follows a CNAME record.
+    fn lead(&mut self, cname: &Set<'t>) -> Result<bool, Truncated> {
+        if self.is_long() {
+            return Ok(true);
+        }
+        let at = self.reply.put_set(Section::Answer, cname, self.owner).ok_or(Truncated)?;
+        let target = cname.first_data();
+        let start = at + cname.records.len() - target.len();
+        self.go_to(Owner { at: start, end: start + target.len() }, &[], target);
+        Ok(false)
+    }
+
+    /// Follows a DNAME record that stands above the name (RFC 6672 §3.2).
+    fn redirect(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+        let Some(dname) = node.set(RecordType::DNAME).filter(|_| !self.is_long()) else { return Ok(true) };
+        let above = self.owner.ancestor(node.name().len());
+        // Names that grow with each turn come back to it, and no set stands in a message twice.
+        if !self.dnames.contains(&node.number()) {
+            self.reply.put_set(Section::Answer, &dname, above).ok_or(Truncated)?;
+            if let Some(slot) = self.dnames.get_mut(self.links - 1) {
+                *slot = node.number();
+            }
+        }
+        let target = dname.first_data();
+        let mut prefix = [0; NAME_OCTETS_MAX];
+        let prefix_len = above.at - self.owner.at;
+        if prefix_len + target.len() > NAME_OCTETS_MAX {
+            self.reply.set_rcode(Rcode::YXDOMAIN);
+            return Ok(true);
+        }
+        let Some(prefix) = prefix.get_mut(..prefix_len) else { return Ok(true) };
+        prefix.copy_from_slice(self.reply.name(Owner { at: self.owner.at, end: above.at }));
+        let owner = self.reply.put_cname(self.owner, dname.ttl(), prefix, target).ok_or(Truncated)?;
+        // The synthesised CNAME may be what was asked for.
+        if matches!(self.rtype, RecordType::CNAME | RecordType::ANY) {
+            return Ok(true);
+        }
+        prefix.make_ascii_lowercase();
+        self.go_to(owner, prefix, target);
+        Ok(false)
+    }
+
+    /// Goes on with the name that stands at `owner`; its parts are given lower-cased.
+    fn go_to(&mut self, owner: Owner, prefix: &[u8], rest: &[u8]) {
+        if let Some((front, back)) = self.name.split_at_mut_checked(prefix.len())
+            && let Some(back) = back.get_mut(..rest.len())
+        {
+            front.copy_from_slice(prefix);
+            back.copy_from_slice(rest);
+            self.owner = owner;
+        }
+    }
+
+    /// Whether the chain has all the links that we follow; the resolver goes on from there.
+    fn is_long(&mut self) -> bool {
+        self.links += 1;
+        self.links > LINKS_MAX
+    }
+
+    fn nodata(&mut self, node: &Node<'t>, ttl_max: u32) -> Result<bool, Truncated> {
+        self.counts.add(Counter::Nodata);
+        match self.table.image().apex(node) {
+            Some(apex) => self.deny(&apex, ttl_max).map(|()| true),
+            None => Ok(true),
+        }
+    }
+
+    /// The SOA record that says for how long there is nothing (RFC 2308 §3).
+    fn deny(&mut self, apex: &Apex<'t>, ttl_max: u32) -> Outcome {
+        let owner = self.owner.ancestor(apex.len);
+        let at = self.reply.put_set(Section::Authority, &apex.negative, owner).ok_or(Truncated)?;
+        if ttl_max < u32::from_be_bytes(apex.negative.ttl()) {
+            self.reply.patch(at + TTL_AT, &ttl_max.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Leads to the servers of a zone that is delegated. All addresses of servers that lie in
+    /// that zone are there, or the reply says that some are missing (RFC 9471 §3.1); others are
+    /// added as room allows (§3.2).
+    #[inline(never)]
+    fn refer(&mut self, cut: &Node<'t>) -> Outcome {
+        self.counts.add(Counter::Referral);
+        let Some(ns) = cut.set(RecordType::NS) else { return Ok(()) };
+        let owner = self.owner.ancestor(cut.name().len());
+        let at = self.reply.put_set(Section::Authority, &ns, owner).ok_or(Truncated)?;
+        let image = self.table.image();
+        let servers = || ns.targets().filter(|(_, node)| *node != 0).map(|(at, node)| (at, image.node(node)));
+        for (target, node) in servers().filter(|(_, node)| node.is_within(cut)) {
+            self.add_addresses(&node, at + target).ok_or(Truncated)?;
+        }
+        for (target, node) in servers().filter(|(_, node)| !node.is_within(cut)) {
+            if self.add_addresses(&node, at + target).is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds addresses of the names that a set of NS, MX and such leads to, as far as they fit.
+    /// `at` is where the set stands.
+    fn add_targets(&mut self, set: &Set<'t>, at: usize) {
+        let mut added = [0; TARGETS_MAX];
+        let targets = set.targets().filter(|(_, node)| *node != 0).take(TARGETS_MAX);
+        for (nth, (target, node)) in targets.enumerate() {
+            if added.contains(&node) {
+                continue;
+            }
+            if let Some(slot) = added.get_mut(nth) {
+                *slot = node;
+            }
+            if self.add_addresses(&self.table.image().node(node), at + target).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Adds the addresses of a name that stands at `at`; `None` if one of the families does
+    /// not fit.
+    fn add_addresses(&mut self, node: &Node<'t>, at: usize) -> Option<()> {
+        for rtype in [RecordType::A, RecordType::AAAA] {
+            let Some(set) = node.set(rtype) else { continue };
+            self.reply.put_glue(&set, at, node.name())?;
+        }
+        Some(())
+    }
+}

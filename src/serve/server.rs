@@ -1,0 +1,106 @@
+//! All threads together.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use super::published::Published;
+use super::socket::Sockets;
+use super::{tcp, udp};
+use crate::config::DnsLimits;
+use crate::dns::Counts;
+use crate::table::Table;
+
+/// Threads that answer from the published table. They do nothing else, and nobody else runs on
+/// them. Dropped or stopped, it ends within 300 ms; what has arrived by then is still answered.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    stop_tcp: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+    published: Vec<Arc<Published>>,
+}
+
+impl Server {
+    /// Starts a thread per UDP socket, and one for TCP. `table` may be swapped at any time; each
+    /// query is answered from one table.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn start(sockets: Sockets, table: Arc<ArcSwap<Table>>, limits: &DnsLimits) -> io::Result<Self> {
+        let mut server = Self {
+            stop: Arc::default(),
+            stop_tcp: CancellationToken::new(),
+            threads: Vec::new(),
+            published: Vec::new(),
+        };
+        for (nth, udp) in sockets.udp.into_iter().enumerate() {
+            let worker = udp::Worker {
+                socket: udp.socket,
+                informed: udp.informed,
+                table: Arc::clone(&table),
+                stop: Arc::clone(&server.stop),
+                published: server.publish(),
+            };
+            server.spawn(format!("dns-udp-{nth}"), move || worker.run())?;
+        }
+        if !sockets.tcp.is_empty() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let worker = tcp::Worker {
+                listeners: sockets.tcp,
+                table,
+                limits: limits.clone(),
+                stop: server.stop_tcp.clone(),
+                published: server.publish(),
+            };
+            server.spawn("dns-tcp".to_owned(), move || worker.run(&runtime))?;
+        }
+        Ok(server)
+    }
+
+    /// What was counted so far, all threads together.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for published in &self.published {
+            sum += published.load();
+        }
+        sum
+    }
+
+    /// Stops, and tells the last counts.
+    pub fn stop(mut self) -> Counts {
+        self.end();
+        self.counts()
+    }
+
+    fn publish(&mut self) -> Arc<Published> {
+        let published = Arc::<Published>::default();
+        self.published.push(Arc::clone(&published));
+        published
+    }
+
+    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name).spawn(run)?);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.stop_tcp.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a DNS thread had ended by a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,140 @@
+//! A zone with one of everything, and a service of each kind, for tests and benches.
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pointsman::base::{Generation, RegionId, Source};
+use pointsman::config::{self, Config, Surroundings};
+use pointsman::region::{Choice, Pick};
+use pointsman::table::{Answers, Image, Table};
+use pointsman::wire::Name;
+use pointsman::zone::{self, Zone};
+
+/// One of everything.
+pub const ZONE: &str = "\
+$TTL 300
+@          SOA   ns1 hostmaster 1 1h 10m 2w 30
+@          NS    ns1
+@          NS    ns2
+@          MX    10 mail
+@          TXT   \"one of everything\"
+ns1        A     192.0.2.53
+ns1        AAAA  2001:db8::53
+ns2        A     198.51.100.53
+mail       A     192.0.2.25
+host       A     192.0.2.1
+host       AAAA  2001:db8::1
+host       TXT   \"a host\"
+many       A     192.0.2.1
+many       A     192.0.2.2
+many       A     192.0.2.3
+big        TXT   \"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"1123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"2123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"3123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"4123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"5123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"6123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"7123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"8123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"9123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+big        TXT   \"a123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"
+a.b.c      A     192.0.2.2
+*.wild     A     192.0.2.3
+*.wild     MX    10 mail
+alias      CNAME host
+chain      CNAME alias
+shop       CNAME storefront
+*.shops    CNAME storefront
+away       CNAME www.elsewhere.
+circle     CNAME round
+round      CNAME circle
+lost       CNAME not.there
+old        DNAME wild
+lab        NS    ns.lab
+lab        NS    ns1
+ns.lab     A     192.0.2.54
+ns.lab     AAAA  2001:db8::54
+_sip._tcp  SRV   0 5 5060 host
+web        HTTPS 1 host alpn=h2
+storefront TXT   \"beside a service\"
+";
+
+/// A service of each kind.
+pub const CONFIG: &str = "\
+version: 1
+mode: answer
+site: {name: test1}
+listen: {dns: [], control: control.sock}
+zones: [{name: example.com, file: zone}]
+regions: {eu: {}, us: {}}
+services:
+  storefront:
+    names: [storefront.example.com, deep.under.example.com]
+    policy: {failover: [eu, us]}
+    answers:
+      eu: {a: [192.0.2.10], aaaa: ['2001:db8::10']}
+      us: {a: [198.51.100.10], aaaa: ['2001:db8:1::10']}
+  spread:
+    names: [spread.example.com]
+    policy: {weighted: {eu: 1, us: 3}}
+    answers:
+      eu: {a: [192.0.2.11], aaaa: ['2001:db8::11']}
+      us: {a: [198.51.100.11, 198.51.100.12]}
+  together:
+    names: [together.example.com, example.com]
+    policy: {all: [eu, us]}
+    answers:
+      eu: {a: [192.0.2.12], aaaa: ['2001:db8::12']}
+      us: {a: [198.51.100.12, 192.0.2.12]}
+  legacy:
+    names: [legacy.example.com]
+    policy: {failover: [eu]}
+    answers: {eu: {a: [192.0.2.13]}}
+  dark:
+    names: [dark.example.com]
+    policy: {failover: [eu]}
+    answers: {eu: {a: [192.0.2.14]}}
+  broken:
+    names: [broken.example.com]
+    policy: {failover: [eu]}
+    answers: {eu: {a: [192.0.2.15]}}
+";
+
+/// The TTL of all services.
+pub const SERVICE_TTL: u32 = 20;
+
+/// Reads a configuration that must be right.
+pub fn config(text: &str) -> Config {
+    let around = Surroundings { directory: PathBuf::new(), state: None, runtime: None, processors: 1 };
+    let (config, _) =
+        config::parse(&Source::new("config", text), &around).unwrap_or_else(|wrong| panic!("{wrong}"));
+    config
+}
+
+/// Reads a zone that must be right.
+pub fn zone(apex: &str, text: &str) -> Zone {
+    let mut include = |_: &std::path::Path| Err("no files here".to_owned());
+    let apex = Name::parse(apex).unwrap();
+    zone::parse(&Source::new("zone", text), &apex, &mut include).unwrap_or_else(|wrong| panic!("{wrong}")).0
+}
+
+/// Everything above, compiled, with the choice of a quiet day.
+pub fn table() -> Table {
+    let config = config(CONFIG);
+    let (image, _) =
+        Image::build(&[zone("example.com", ZONE)], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let (eu, us) = (RegionId(0), RegionId(1));
+    let answers = config.services.names().zip(config.services.values()).map(|(name, service)| {
+        let pick = match name {
+            "spread" => Pick::One(vec![(eu, 1), (us, 3)]),
+            "together" => Pick::All(vec![eu, us]),
+            "dark" => Pick::Nodata,
+            "broken" => Pick::Servfail,
+            _ => Pick::One(vec![(eu, 1)]),
+        };
+        Arc::new(Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL }))
+    });
+    Table::new(Generation(1), image, answers.collect())
+}
