@@ -2,6 +2,7 @@
 //! address they were told, and every phase timed.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -17,6 +18,9 @@ use crate::config::HostPort;
 
 /// Bytes of an answer's header. (hyper itself takes at most 100 lines.)
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// For how long a connection whose exchange has failed may take to say why.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// How we name ourselves to the targets.
 pub const AGENT: &str = concat!("pointsman/", env!("CARGO_PKG_VERSION"));
@@ -116,18 +120,27 @@ where
             .handshake(stream)
             .await?;
         let mut connection = pin!(connection);
-        let mut connected = true;
         let mut exchange = pin!(async {
             let answer = sender.send_request(message(request)).await?;
             read(answer, body_bytes_max).await
         });
-        // The connection moves the bytes; once it is done, what it brought is still there.
-        loop {
+        // The connection moves the bytes; once it is done, what it brought is still there. It
+        // also knows best why an exchange failed: a TLS alert, say, that came before the request
+        // was written.
+        let mut ended: Option<Result<(), hyper::Error>> = None;
+        let answer = loop {
             tokio::select! {
                 biased;
-                answer = &mut exchange => return answer,
-                _ = &mut connection, if connected => connected = false,
+                answer = &mut exchange => break answer,
+                end = &mut connection, if ended.is_none() => ended = Some(end),
             }
+        };
+        if answer.is_err() && ended.is_none() {
+            ended = tokio::time::timeout(LAST_WORDS, connection).await.ok();
+        }
+        match (answer, ended) {
+            (Err(_), Some(Err(deeper))) => Err(deeper),
+            (answer, _) => answer,
         }
     };
     let talked = contact.deadline().bound(talk).await;
@@ -138,64 +151,6 @@ where
         Err(_) => Err(contact.silence()),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failure_of(&error, to, meter.heard())),
-    }
-}
-
-fn failure_of(error: &hyper::Error, peer: &HostPort, heard: bool) -> Failure {
-    if error.is_parse_too_large() {
-        return Failure::rubbish(format!(
-            "{peer} answers with a header of more than {HEADER_BYTES_MAX} bytes"
-        ));
-    }
-    if error.is_parse() {
-        return Failure::rubbish(format!("{peer} answers what is not HTTP: {}", failure::innermost(error)));
-    }
-    let closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
-    match closed {
-        true if heard => Failure::rubbish(format!("{peer} broke off in the middle of its answer")),
-        true => Failure {
-            class: Class::Refused,
-            words: format!("{peer} closed the connection without an answer"),
-        },
-        false => Failure::of_talk(error, peer, heard),
-    }
-}
-
-fn message(request: Request<'_>) -> hyper::Request<Full<Bytes>> {
-    let url = request.url;
-    let target = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let host = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
-    let mut message = hyper::Request::new(Full::new(request.body));
-    *message.method_mut() = request.method;
-    // A URL's path and query are already of the form that a request line takes.
-    *message.uri_mut() = target.parse().unwrap_or_default();
-    let headers = message.headers_mut();
-    *headers = request.headers;
-    if let Ok(host) = HeaderValue::from_str(&host) {
-        headers.entry(HOST).or_insert(host);
-    }
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    message
-}
-
-async fn read(answer: hyper::Response<Incoming>, bytes_max: usize) -> Result<Answer, hyper::Error> {
-    let (head, mut body) = answer.into_parts();
-    let mut read = Vec::new();
-    let mut cut = false;
-    while bytes_max > 0 && !cut {
-        let Some(frame) = body.frame().await else { break };
-        if let Ok(data) = frame?.into_data() {
-            let room = bytes_max - read.len();
-            cut = data.len() > room;
-            read.extend_from_slice(&data[..data.len().min(room)]);
-        }
     }
     Ok(Answer { status: head.status, headers: head.headers, body: read.into(), cut })
 }
