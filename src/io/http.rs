@@ -13,7 +13,7 @@ use reqwest::Url;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Class, Close, Contact, Failure, Metered, Net, TrustFiles, failure};
+use super::{Close, Contact, Failure, Metered, Net, TrustFiles, failure};
 use crate::config::HostPort;
 
 /// Bytes of an answer's header. (hyper itself takes at most 100 lines.)
@@ -87,17 +87,21 @@ pub fn authority(url: &Url) -> Option<HostPort> {
 /// # Errors
 /// No answer, or none that makes sense, within the contact's budget.
 pub async fn exchange(contact: &mut Contact, net: &Net, request: Request<'_>) -> Result<Answer, Failure> {
-    let fail = || Failure::unmeasured(format!("{} is not a URL to connect to", request.url));
+    let url = request.url;
+    let fail = || Failure::unmeasured(format!("{url} is not a URL to connect to"));
     let authority = authority(request.url).ok_or_else(fail)?;
     let to = request.connect.unwrap_or(&authority).clone();
-    let stream = contact.connect(net, &to, request.close).await?;
-    if request.url.scheme() == "https" {
-        let trust = net.trust(request.trust, contact.deadline()).await?;
+    let (secure, trust, close) = (request.url.scheme() == "https", request.trust, request.close);
+    let body_bytes_max = request.body_bytes_max;
+    let message = message(request).ok_or_else(fail)?;
+    let stream = contact.connect(net, &to, close).await?;
+    if secure {
+        let trust = net.trust(trust, contact.deadline()).await?;
         let name = ServerName::try_from(authority.host.clone()).map_err(|_| fail())?;
         let stream = contact.secure(&trust, name, &to, stream).await?;
-        over(contact, stream, &to, request).await
+        over(contact, stream, &to, message, body_bytes_max).await
     } else {
-        over(contact, stream, &to, request).await
+        over(contact, stream, &to, message, body_bytes_max).await
     }
 }
 
@@ -105,7 +109,8 @@ async fn over<S>(
     contact: &mut Contact,
     stream: S,
     to: &HostPort,
-    request: Request<'_>,
+    message: hyper::Request<Full<Bytes>>,
+    body_bytes_max: usize,
 ) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -113,7 +118,6 @@ where
     // What is kept of an answer is bounded below; what passes through, by the deadline.
     let (stream, meter) = Metered::new(stream, u64::MAX);
     let stream = TokioIo::new(stream);
-    let body_bytes_max = request.body_bytes_max;
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEADER_BYTES_MAX)
@@ -121,7 +125,7 @@ where
             .await?;
         let mut connection = pin!(connection);
         let mut exchange = pin!(async {
-            let answer = sender.send_request(message(request)).await?;
+            let answer = sender.send_request(message).await?;
             read(answer, body_bytes_max).await
         });
         // The connection moves the bytes; once it is done, what it brought is still there. It
@@ -151,6 +155,61 @@ where
         Err(_) => Err(contact.silence()),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(failure_of(&error, to, meter.heard())),
+    }
+}
+
+fn failure_of(error: &hyper::Error, peer: &HostPort, heard: bool) -> Failure {
+    if error.is_parse_too_large() {
+        return Failure::rubbish(format!(
+            "{peer} answers with a header of more than {HEADER_BYTES_MAX} bytes"
+        ));
+    }
+    if error.is_parse() {
+        return Failure::rubbish(format!("{peer} answers what is not HTTP: {}", failure::innermost(error)));
+    }
+    let closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
+    match closed {
+        true if heard => Failure::rubbish(format!("{peer} broke off in the middle of its answer")),
+        true => Failure::refused(format!("{peer} closed the connection without an answer")),
+        false => Failure::of_talk(error, peer, heard),
+    }
+}
+
+/// The request as hyper sends it; `None` if its URL does not fit into a request line.
+fn message(request: Request<'_>) -> Option<hyper::Request<Full<Bytes>>> {
+    let url = request.url;
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let host = match url.port() {
+        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+        None => url.host_str().unwrap_or_default().to_owned(),
+    };
+    let mut message = hyper::Request::new(Full::new(request.body));
+    *message.method_mut() = request.method;
+    *message.uri_mut() = target.parse().ok()?;
+    let headers = message.headers_mut();
+    *headers = request.headers;
+    if let Ok(host) = HeaderValue::from_str(&host) {
+        headers.entry(HOST).or_insert(host);
+    }
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(message)
+}
+
+async fn read(answer: hyper::Response<Incoming>, bytes_max: usize) -> Result<Answer, hyper::Error> {
+    let (head, mut body) = answer.into_parts();
+    let mut read = Vec::new();
+    let mut cut = false;
+    while bytes_max > 0 && !cut {
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(data) = frame?.into_data() {
+            let room = bytes_max - read.len();
+            cut = data.len() > room;
+            read.extend_from_slice(&data[..data.len().min(room)]);
+        }
     }
     Ok(Answer { status: head.status, headers: head.headers, body: read.into(), cut })
 }
