@@ -218,6 +218,36 @@ impl Postgres {
         }
     }
 
+    /// A shutdown that waits for those who are logged in, and lets nobody else in.
+    pub fn smart_shut_down(&self) {
+        self.program.as_ref().unwrap().signal(Signal::TERM);
+    }
+
+    /// Adds lines to postgresql.conf; they hold from the next start.
+    pub fn add_settings(&self, settings: &[&str]) {
+        let path = self.data.join("postgresql.conf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}{}\n", settings.join("\n"))).unwrap();
+    }
+
+    /// Starts it again with TLS, on every address of loopback, clear text no longer accepted.
+    pub fn use_certificate(&mut self, (certificate, key): &(PathBuf, PathBuf)) {
+        self.shut_down();
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = self.data.join(name);
+            std::fs::copy(from, &to).unwrap();
+            std::fs::set_permissions(&to, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            give_away(&to);
+        }
+        std::fs::write(
+            self.data.join("pg_hba.conf"),
+            "host all postgres 127.0.0.0/8 trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n",
+        )
+        .unwrap();
+        self.add_settings(&["ssl = on", "listen_addresses = '127.0.0.1,127.0.0.2'"]);
+        self.start();
+    }
+
     /// How to reach it as `pointsman`.
     pub fn target(&self) -> PostgresTarget {
         self.target_as("pointsman")
