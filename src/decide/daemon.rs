@@ -27,8 +27,8 @@ use crate::health::Sample;
 use crate::region::{Dial, Duty, Known, Override};
 use crate::table::{Answers, Table};
 use crate::workflow::{
-    Act, By, Call, Cause, DialOp, Engine, ExecutionView, Gate, Heard, ObligationView, Op, Outcome,
-    Receipt, Refusal, Retry, Spec, Step, Token, Wish,
+    Act, By, Call, Cause, DialOp, Engine, ExecutionView, Gate, Heard, ObligationView, Op, Outcome, Receipt,
+    Refusal, Retry, Spec, Step, Token, Wish,
 };
 
 /// What an earlier process left in the store.
@@ -200,13 +200,15 @@ impl Daemon {
                     reason: self.senses.checks[check].reason().to_owned(),
                 },
                 Change::Standing { group, from, to } => {
-                    let judgement = self.senses.groups[group].judgement.as_ref().map(|(judgement, _)| judgement);
+                    let judgement =
+                        self.senses.groups[group].judgement.as_ref().map(|(judgement, _)| judgement);
                     Event::Standing {
                         group: config.groups.name(group).to_string(),
                         from,
                         to,
                         reason: judgement.map_or(String::new(), |judgement| judgement.reason.clone()),
-                        evidence: judgement.map_or_else(Default::default, |judgement| judgement.evidence.clone()),
+                        evidence: judgement
+                            .map_or_else(Default::default, |judgement| judgement.evidence.clone()),
                     }
                 }
             });
@@ -285,7 +287,8 @@ impl Daemon {
                 if kind == crate::region::OverrideKind::Drain && !even_if_empty {
                     self.refuse_to_empty(id, &region)?;
                 }
-                let word = Override { kind, owner: order.owner, reason: order.reason, since: now.wall, expires };
+                let word =
+                    Override { kind, owner: order.owner, reason: order.reason, since: now.wall, expires };
                 self.outbox.put(format!("override/{region}"), &word);
                 self.events.push(Event::Overridden {
                     region: region.clone(),
@@ -303,7 +306,9 @@ impl Daemon {
                 let held: Vec<_> = self.traffic.held_services(id).collect();
                 let word = self.traffic.release(id);
                 if word.is_none() && held.is_empty() {
-                    return Err(format!("nothing holds {region}: no override, and no service waits to have it back"));
+                    return Err(format!(
+                        "nothing holds {region}: no override, and no service waits to have it back"
+                    ));
                 }
                 self.outbox.remove(format!("override/{region}"));
                 self.events.push(Event::Released {
@@ -355,7 +360,9 @@ impl Daemon {
                     false => format!("automation is on; this may start now: {}", held.join(", ")),
                 }))
             }
-            What::Run { workflow, activate, deactivate } => self.run(&workflow, activate.as_deref(), &deactivate, by),
+            What::Run { workflow, activate, deactivate } => {
+                self.run(&workflow, activate.as_deref(), &deactivate, by)
+            }
             What::Steer { of, word } => {
                 self.engine_moved = true;
                 self.engine.order(of, word, by).map(Said::Later).map_err(|refusal| refusal.to_string())
@@ -423,7 +430,8 @@ impl Daemon {
     /// Sets the shares of a service, after every rule that guards them.
     fn dial(&mut self, op: &DialOp, dial: Dial) -> Result<(), String> {
         let config = Arc::clone(&self.setup.config);
-        let id = config.services.id(&op.service).ok_or_else(|| format!("there is no service `{}`", op.service))?;
+        let id =
+            config.services.id(&op.service).ok_or_else(|| format!("there is no service `{}`", op.service))?;
         let regions = config.services[id].policy.regions();
         for (name, share) in &op.shares {
             let region = config.regions.id(name).filter(|region| regions.contains(region));
@@ -442,9 +450,9 @@ impl Daemon {
             by: dial.by.clone(),
             reason: dial.reason.clone(),
         };
-        self.traffic
-            .set_dial(id, dial)
-            .map_err(|newer| format!("stale: dialled meanwhile by {} with token {}", newer.by, newer.token))?;
+        self.traffic.set_dial(id, dial).map_err(|newer| {
+            format!("stale: dialled meanwhile by {} with token {}", newer.by, newer.token)
+        })?;
         self.keep_service(id);
         self.events.push(event);
         Ok(())
@@ -467,7 +475,9 @@ impl Daemon {
         };
         self.asked = std::mem::take(&mut self.asked)
             .into_iter()
-            .map(|(receipt, (workflow, occasion))| (receipt, (find(workflow).unwrap_or(usize::MAX), occasion)))
+            .map(|(receipt, (workflow, occasion))| {
+                (receipt, (find(workflow).unwrap_or(usize::MAX), occasion))
+            })
             .collect();
         self.duties = new.regions.map(|id, _| {
             old.regions.id(new.regions.name(id)).map_or(Duty::Active, |before| self.duties[before])
@@ -536,7 +546,8 @@ impl Daemon {
             let known = self.senses.regions[region].known();
             let differs = match (known, &self.kept[region]) {
                 (Some(known), Some(kept)) => {
-                    (known.health, known.generation, known.armed) != (kept.health, kept.generation, kept.armed)
+                    (known.health, known.generation, known.armed)
+                        != (kept.health, kept.generation, kept.armed)
                 }
                 (known, kept) => known.is_some() != kept.is_some(),
             };
@@ -574,12 +585,15 @@ impl Daemon {
         let owes = |region: &RegionId| self.engine.owes(config.regions.name(*region));
         let mut dialling = BTreeSet::new();
         for execution in self.engine.executions(now) {
-            let Some(workflow) = self.setup.workflows.iter().find(|known| known.name == execution.workflow) else {
+            let Some(workflow) = self.setup.workflows.iter().find(|known| known.name == execution.workflow)
+            else {
                 continue;
             };
-            let ahead = execution.stages.iter().filter(|stage| stage.agent == "dial" && stage.ended.is_none());
+            let ahead =
+                execution.stages.iter().filter(|stage| stage.agent == "dial" && stage.ended.is_none());
             for stage in ahead {
-                let spec = workflow.stages.iter().find(|known| known.name == stage.name).map(|stage| &stage.spec);
+                let spec =
+                    workflow.stages.iter().find(|known| known.name == stage.name).map(|stage| &stage.spec);
                 if let Some(Spec::Dial { service, .. }) = spec {
                     dialling.insert(*service);
                 }
@@ -598,7 +612,10 @@ impl Daemon {
         match (&self.off, self.setup.config.mode) {
             (Some(off), Mode::Act) => {
                 let until = off.expires.strftime("%Y-%m-%dT%H:%M:%SZ");
-                Gate::AutomationOff(By { who: off.owner.clone(), why: format!("{}, until {until}", off.reason) })
+                Gate::AutomationOff(By {
+                    who: off.owner.clone(),
+                    why: format!("{}, until {until}", off.reason),
+                })
             }
             (None, Mode::Act) => Gate::Open,
             (_, mode) => Gate::Mode(mode),
@@ -644,7 +661,8 @@ impl Daemon {
         let fit = |region: RegionId| self.traffic.seat_of(region).is_some_and(|seat| seat.fully_fit());
         let ends = workflow.ends(&setup.config, wish, &fit).map_err(|why| unfit(why.to_string()))?;
         let region = &self.senses.regions[trigger.region];
-        let seat = self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
+        let seat =
+            self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
         if let Some(why) = objection(&setup.config, trigger, region, ends.activate, seat) {
             return Err(unfit(why));
         }
@@ -685,15 +703,17 @@ impl Daemon {
     /// The dial is ours: the table is.
     fn perform_dial(&mut self, call: &Call, op: &DialOp) -> Outcome {
         let key = call.idempotency_key();
-        let applied = |words: String| Outcome::Applied { detail: words, outputs: BTreeMap::new(), owed: None };
+        let applied =
+            |words: String| Outcome::Applied { detail: words, outputs: BTreeMap::new(), owed: None };
         let dialled = self.setup.config.services.id(&op.service).and_then(|id| self.traffic.dial(id));
         if dialled.is_some_and(|dial| dial.by == key && dial.shares == op.shares) {
             return applied(format!("{} is dialled", op.service));
         }
         match call.act {
-            Act::Observe => {
-                Outcome::NotApplied { reason: format!("{} is dialled otherwise", op.service), retry: Retry::Backoff }
-            }
+            Act::Observe => Outcome::NotApplied {
+                reason: format!("{} is dialled otherwise", op.service),
+                retry: Retry::Backoff,
+            },
             Act::Apply => {
                 let dial = Dial {
                     shares: op.shares.clone(),
@@ -739,7 +759,8 @@ impl Daemon {
         let table = Arc::new(Table::new(next, Arc::clone(&self.setup.image), self.answers.clone()));
         self.table = Some(Arc::clone(&table));
         effects.publish = Some(table);
-        let tell: Vec<ServiceId> = if anew { config.services.ids().collect() } else { changed.iter().copied().collect() };
+        let tell: Vec<ServiceId> =
+            if anew { config.services.ids().collect() } else { changed.iter().copied().collect() };
         for id in tell {
             let view = view::service(&config, &self.traffic, &self.outside, id, now);
             self.events.push(Event::Answers {
@@ -945,7 +966,10 @@ fn expiry(expires: Timestamp, now: Now) -> Result<(), String> {
         return Err("it would be over before it began".to_owned());
     }
     if span > OVERRIDE_SPAN_MAX {
-        return Err(format!("at most {} at a time: what nobody remembers must not bind for ever", show_span(OVERRIDE_SPAN_MAX)));
+        return Err(format!(
+            "at most {} at a time: what nobody remembers must not bind for ever",
+            show_span(OVERRIDE_SPAN_MAX)
+        ));
     }
     Ok(())
 }

@@ -1,1 +1,27 @@
-//! To come.
+//! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
+//! TLS, and clients for HTTP and PostgreSQL.
+//!
+//! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
+//! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
+//! the environment: a check that goes through a proxy checks the proxy.
+
+mod clock;
+mod contact;
+mod failure;
+pub mod http;
+mod meter;
+mod net;
+pub mod postgres;
+mod resolve;
+mod secret;
+mod tls;
+pub mod web;
+
+pub use clock::{Clock, Deadline, Late};
+pub use contact::{Close, Contact, Phases, show};
+pub use failure::{Class, Failure};
+pub use meter::{Meter, Metered};
+pub use net::Net;
+pub use resolve::Resolver;
+pub use secret::read_secret;
+pub use tls::{Trust, TrustFiles, not_after};

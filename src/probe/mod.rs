@@ -1,1 +1,43 @@
-//! To come.
+//! Target → sample, or what every voter of a group says: one file per kind of check, and one
+//! per clustered system under `cluster`.
+//!
+//! A probe takes as long as its timeout at most, keeps a bounded part of what it is sent, and
+//! tells facts with words for a person. [`Probes`] runs all of them, each at its time.
+
+pub mod cluster;
+mod http;
+mod schedule;
+mod tcp;
+mod timetable;
+mod tls;
+
+pub use schedule::{Probes, Report};
+
+use std::time::Duration;
+
+use crate::base::CheckId;
+use crate::config::CheckKind;
+use crate::health::{Finding, Sample};
+use crate::io::{Class, Contact, Failure, Net};
+
+/// Probes the target of one check, once. `None` for a cluster, which is probed as a group.
+pub async fn check(net: &Net, id: CheckId, kind: &CheckKind, timeout: Duration) -> Option<Sample> {
+    let mut contact = Contact::new(timeout);
+    let finding = match kind {
+        CheckKind::Tcp(check) => tcp::probe(net, check, &mut contact).await,
+        // Boxed, so that the thousands of TCP checks do not each carry the room for these.
+        CheckKind::Tls(check) => Box::pin(tls::probe(net, check, &mut contact)).await,
+        CheckKind::Http(check) => Box::pin(http::probe(net, check, &mut contact)).await,
+        CheckKind::Cluster(_) => return None,
+    };
+    Some(Sample { check: id, finding, took: contact.took() })
+}
+
+/// What a failure to get an answer says of the target. An answer that makes no sense is no
+/// answer: whoever uses the service sees the same. Of a cluster's voter less may be concluded.
+fn finding(failure: Failure) -> Finding {
+    match failure.class {
+        Class::Refused | Class::Silent | Class::Rubbish => Finding::Fail(failure.words),
+        Class::Denied | Class::Unmeasured => Finding::Unknown(failure.words),
+    }
+}

@@ -1,0 +1,65 @@
+//! Asking every voter of a group: one file per system. A probe of a voter tells facts, never
+//! a verdict; what they add up to is judged elsewhere.
+
+mod etcd;
+mod postgres;
+
+use std::time::Duration;
+
+use crate::cluster::{LinearizableResult, NodeView};
+use crate::config::{Cluster, ClusterKind, Endpoint, Group, Member};
+use crate::io::{Class, Failure, Net};
+
+/// Asks every voter of a group at once; one view per member, in their order. Each is asked
+/// once and for `timeout` at most, so that a voter that hangs never has two questions open.
+pub async fn views(net: &Net, cluster: &Cluster, group: &Group, timeout: Duration) -> Vec<NodeView> {
+    let mut asking = tokio::task::JoinSet::new();
+    for (position, member) in group.members.iter().enumerate() {
+        let (net, kind, member) = (net.clone(), cluster.kind.clone(), member.clone());
+        asking.spawn(async move { (position, view(&net, &kind, &member, timeout).await) });
+    }
+    let mut views = vec![NodeView::Unmeasured("the probe broke off".to_owned()); group.members.len()];
+    while let Some(asked) = asking.join_next().await {
+        match asked {
+            Ok((position, view)) => views[position] = view,
+            Err(why) => tracing::error!(%why, "a probe of a voter broke off: this is a defect of the daemon"),
+        }
+    }
+    views
+}
+
+async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration) -> NodeView {
+    let asked = match (kind, &member.endpoint) {
+        (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::status(net, options, url, timeout).await,
+        (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
+            postgres::status(net, options, target, timeout).await
+        }
+        _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
+    };
+    match asked {
+        Ok(facts) => NodeView::Answered(facts),
+        Err(Failure { class, words }) => match class {
+            Class::Refused => NodeView::Refused(words),
+            Class::Silent => NodeView::Silent(words),
+            Class::Denied => NodeView::Denied(words),
+            Class::Rubbish => NodeView::Rubbish(words),
+            Class::Unmeasured => NodeView::Unmeasured(words),
+        },
+    }
+}
+
+/// The budget of the probe that takes a quorum, for systems that have one.
+pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
+    match kind {
+        ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Postgres(_) => None,
+    }
+}
+
+/// Asks one voter for something that it can only answer with a quorum behind it.
+pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
+    match (kind, &member.endpoint) {
+        (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
+    }
+}

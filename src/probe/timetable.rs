@@ -1,0 +1,189 @@
+//! Which target is due when. Pure: time and randomness are arguments.
+//!
+//! A target is either waiting for its time or being probed, never both:
+//! ```text
+//!            take_due           done
+//!  waiting ───────────► probed ──────► waiting, one gap after its last start
+//! ```
+//! The first probes of all targets are spread over a short time, so that thousands do not
+//! start at once. The gap after that is drawn from almost nothing to a whole interval, which
+//! spreads them evenly over it; all later ones are a few percent short of the interval at
+//! most, so that targets drift apart rather than together. No gap is ever longer than the
+//! interval: the promised detection time rests on it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::base::Mono;
+
+/// The first round of all targets takes this long for each of them …
+const FIRST_ROUND_EACH: Duration = Duration::from_micros(200);
+/// … and at most this long altogether.
+const FIRST_ROUND_MAX: Duration = Duration::from_secs(3);
+/// The first gap is at least this part of the interval.
+const FIRST_GAP_MIN: f64 = 0.1;
+/// Later ones are at least this part of it.
+const GAP_MIN: f64 = 0.95;
+
+/// A target's place in the table.
+pub(super) type Slot = usize;
+
+#[derive(Debug)]
+pub(super) struct Timetable {
+    waiting: BinaryHeap<Reverse<(Mono, Slot)>>,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    interval: Duration,
+    /// When its probe was due last; for one that waits, when it is due next.
+    due: Mono,
+    /// Its first round is over.
+    settled: bool,
+}
+
+/// Where a target stands in its rhythm, to be taken over into another table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Phase {
+    due: Mono,
+    /// Its first round is over.
+    settled: bool,
+}
+
+impl Timetable {
+    /// Puts targets into the table, each with its interval and, if it was in another table
+    /// before, its phase.
+    pub(super) fn new(
+        targets: impl IntoIterator<Item = (Duration, Option<Phase>)>,
+        now: Mono,
+        rng: &mut fastrand::Rng,
+    ) -> Self {
+        let targets: Vec<_> = targets.into_iter().collect();
+        let fresh = targets.iter().filter(|(_, phase)| phase.is_none()).count();
+        let spread =
+            FIRST_ROUND_EACH.saturating_mul(u32::try_from(fresh).unwrap_or(u32::MAX)).min(FIRST_ROUND_MAX);
+        let targets: Vec<Target> = targets
+            .into_iter()
+            .map(|(interval, phase)| match phase {
+                Some(Phase { due, settled }) => Target { interval, due: due.min(now + interval), settled },
+                None => {
+                    Target { interval, due: now + spread.min(interval).mul_f64(rng.f64()), settled: false }
+                }
+            })
+            .collect();
+        let waiting = targets.iter().enumerate().map(|(slot, target)| Reverse((target.due, slot))).collect();
+        Self { waiting, targets }
+    }
+
+    /// When the next target is due, if any waits.
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        self.waiting.peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Takes the target that has been due longest. It waits again after [`Timetable::done`].
+    pub(super) fn take_due(&mut self, now: Mono) -> Option<Slot> {
+        self.next_due().filter(|due| *due <= now)?;
+        let Reverse((_, slot)) = self.waiting.pop()?;
+        Some(slot)
+    }
+
+    /// The probe of a target has ended: it waits for its next time. Times that have passed
+    /// meanwhile are left out.
+    pub(super) fn done(&mut self, slot: Slot, now: Mono, rng: &mut fastrand::Rng) {
+        let target = &mut self.targets[slot];
+        let shortest = if target.settled { GAP_MIN } else { FIRST_GAP_MIN };
+        target.settled = true;
+        let gap = target.interval.mul_f64(shortest + (1.0 - shortest) * rng.f64());
+        target.due = (target.due + gap).max(now);
+        self.waiting.push(Reverse((target.due, slot)));
+    }
+
+    /// Where a target stands. One whose probe was broken off is due again at once.
+    pub(super) fn phase(&self, slot: Slot) -> Phase {
+        let target = &self.targets[slot];
+        Phase { due: target.due, settled: target.settled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn rng() -> fastrand::Rng {
+        fastrand::Rng::with_seed(7)
+    }
+
+    /// Runs a table on virtual time; tells when each probe started.
+    fn run(table: &mut Timetable, from: Mono, until: Mono, takes: Duration) -> Vec<(Mono, Slot)> {
+        let (mut starts, mut now, mut rng) = (Vec::new(), from, rng());
+        while let Some(due) = table.next_due().filter(|due| *due < until) {
+            now = now.max(due);
+            let slot = table.take_due(now).unwrap();
+            starts.push((now, slot));
+            table.done(slot, now + takes, &mut rng);
+        }
+        starts
+    }
+
+    #[test]
+    fn the_first_round_comes_soon_and_not_all_at_once() {
+        let interval = SECOND * 10;
+        let mut table = Timetable::new((0..30_000).map(|_| (interval, None)), Mono::default(), &mut rng());
+        let starts = run(&mut table, Mono::default(), Mono(SECOND * 60), Duration::ZERO);
+        let first = starts.iter().filter(|(at, _)| *at < Mono(FIRST_ROUND_MAX));
+        let mut seen: Vec<_> = first.map(|(_, slot)| slot).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 30_000, "all have been probed once within the bound");
+        // After it has settled, no tenth of a second has much more than its share of 300.
+        let mut tenths = std::collections::BTreeMap::<u128, usize>::new();
+        for (at, _) in starts.iter().filter(|(at, _)| *at > Mono(SECOND * 20)) {
+            *tenths.entry(at.0.as_millis() / 100).or_default() += 1;
+        }
+        assert!(tenths.values().all(|count| (200..450).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn no_gap_is_longer_than_the_interval() {
+        let mut table = Timetable::new([(SECOND * 5, None)], Mono::default(), &mut rng());
+        let starts = run(&mut table, Mono::default(), Mono(SECOND * 1000), SECOND);
+        for (n, pair) in starts.windows(2).enumerate() {
+            let gap = pair[1].0.since(pair[0].0);
+            let least = if n == 0 { 0.5 } else { 4.75 };
+            assert!(gap <= SECOND * 5 && gap >= SECOND.mul_f64(least), "gap {n}: {gap:?}");
+        }
+        assert!(starts.len() > 200);
+    }
+
+    #[test]
+    fn a_target_is_never_due_while_it_is_probed() {
+        let mut table = Timetable::new([(SECOND, None)], Mono::default(), &mut rng());
+        let later = Mono(SECOND * 100);
+        let slot = table.take_due(later).unwrap();
+        assert_eq!((table.next_due(), table.take_due(later)), (None, None));
+        table.done(slot, later, &mut rng());
+        // The times it has missed are not made up for.
+        assert_eq!(table.take_due(later), Some(slot));
+        assert_eq!(table.take_due(later), None);
+    }
+
+    #[test]
+    fn another_table_keeps_the_phase() {
+        let mut table =
+            Timetable::new([(SECOND * 10, None), (SECOND * 10, None)], Mono::default(), &mut rng());
+        let now = Mono(SECOND);
+        while let Some(slot) = table.take_due(now) {
+            table.done(slot, now, &mut rng());
+        }
+        let phases = [table.phase(0), table.phase(1)];
+        let again = Timetable::new(phases.map(|phase| (SECOND * 10, Some(phase))), now, &mut rng());
+        assert_eq!([again.phase(0), again.phase(1)], phases);
+        // A shorter interval holds at once.
+        let shorter = Timetable::new([(SECOND, Some(phases[0]))], now, &mut rng());
+        assert!(shorter.next_due().unwrap() <= now + SECOND);
+    }
+}
