@@ -69,16 +69,12 @@ pub enum Event {
         /// Now.
         to: Duty,
     },
-    /// A service answers otherwise than before.
+    /// Services answer other regions than before, or for another reason.
     Answers {
-        /// Which.
-        service: String,
-        /// The regions it answers now, with their shares.
-        regions: Vec<(String, Option<u32>)>,
-        /// The rule that decided.
-        rule: String,
         /// The table that has it.
         table: Generation,
+        /// Which services, and what they answer now.
+        services: Vec<Answer>,
     },
     /// Shares were dialled.
     Dialled {
@@ -140,6 +136,19 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
+}
+
+/// What a service answers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Which.
+    pub service: String,
+    /// The regions it answers, with their shares; no share: all together.
+    pub regions: Vec<(String, Option<u32>)>,
+    /// The rule that decided.
+    pub rule: String,
+    /// For how long a cache may keep the answer, in seconds.
+    pub ttl: u32,
 }
 
 impl Event {

@@ -28,6 +28,28 @@ struct ServiceState {
     members: BTreeMap<RegionId, Membership>,
     dial: Option<Dial>,
     chosen: Option<(Choice, Rule)>,
+    /// A workflow that will dial it is running.
+    change_ahead: bool,
+}
+
+/// Services that are otherwise than before.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Moved {
+    /// They answer otherwise, be it only with another TTL.
+    pub answers: BTreeSet<ServiceId>,
+    /// They answer other regions, or for another reason.
+    pub picks: BTreeSet<ServiceId>,
+    /// A region has lost its place or got it back.
+    pub places: BTreeSet<ServiceId>,
+}
+
+impl Moved {
+    /// Takes in what moved later.
+    pub fn extend(&mut self, later: Moved) {
+        self.answers.extend(later.answers);
+        self.picks.extend(later.picks);
+        self.places.extend(later.places);
+    }
 }
 
 /// What outlives the process of a service's state.
@@ -64,6 +86,7 @@ impl Traffic {
                 members: out.map(|region| (region, Membership::restored_out())).collect(),
                 dial: memory.dial,
                 chosen: None,
+                change_ahead: false,
             }
         });
         Self { services, overrides, seats: Named::default(), touched: true }
@@ -80,6 +103,7 @@ impl Traffic {
                 members: members.filter_map(|(id, member)| Some((region(id)?, member.clone()))).collect(),
                 dial: state.dial.clone(),
                 chosen: None,
+                change_ahead: false,
             }
         });
         let overrides = self.overrides.iter();
@@ -91,33 +115,38 @@ impl Traffic {
         }
     }
 
-    /// Decides anew; tells which services answer differently now.
-    pub fn step(&mut self, config: &Config, senses: &Senses, outside: &Outside, now: Now) -> Vec<ServiceId> {
+    /// Decides anew; tells what is otherwise than before.
+    pub fn step(&mut self, config: &Config, senses: &Senses, outside: &Outside, now: Now) -> Moved {
         let seats = config.regions.map(|region, _| self.seat(config, senses, outside, region));
         let unchanged = self.seats.len() == seats.len() && self.seats.values().eq(seats.values());
         self.seats = seats;
         // Nothing but time has passed: only places that time gives back can change.
         let only_time = unchanged && !self.touched;
         self.touched = false;
-        let mut changed = Vec::new();
+        let mut moved = Moved::default();
         for (id, service) in config.services.iter() {
             let state = &mut self.services[id];
+            let ahead = outside.dialling.contains(&id);
             let waits = state.members.values().any(Membership::is_held);
-            if only_time && !waits && !outside.dialling.contains(&id) {
+            if only_time && !waits && state.change_ahead == ahead {
                 continue;
             }
-            state.step(service, &self.seats, now.mono);
-            let scene = state.scene(config, &self.seats, outside.dialling.contains(&id), now.mono);
-            let chosen = choose(service, &scene);
-            if state.chosen.as_ref() != Some(&chosen) {
-                let answers_differ = state.chosen.as_ref().is_none_or(|(choice, _)| *choice != chosen.0);
-                state.chosen = Some(chosen);
-                if answers_differ {
-                    changed.push(id);
-                }
+            state.change_ahead = ahead;
+            if state.step(service, &self.seats, now.mono) {
+                moved.places.insert(id);
             }
+            let scene = state.scene(config, &self.seats, now.mono);
+            let chosen = choose(service, &scene);
+            let before = state.chosen.as_ref();
+            if before.is_none_or(|(choice, _)| *choice != chosen.0) {
+                moved.answers.insert(id);
+            }
+            if before.is_none_or(|(choice, rule)| choice.pick != chosen.0.pick || *rule != chosen.1) {
+                moved.picks.insert(id);
+            }
+            state.chosen = Some(chosen);
         }
-        changed
+        moved
     }
 
     fn seat(&self, config: &Config, senses: &Senses, outside: &Outside, region: RegionId) -> Seat {
@@ -230,17 +259,11 @@ impl Traffic {
     }
 
     /// The rule that decided a service's answer, and for each region why it is answered or not.
-    pub fn explain(
-        &self,
-        config: &Config,
-        service: ServiceId,
-        outside: &Outside,
-        now: Mono,
-    ) -> Option<(String, Vec<Reason>)> {
+    pub fn explain(&self, config: &Config, service: ServiceId, now: Mono) -> Option<(String, Vec<Reason>)> {
         let state = &self.services[service];
         let (choice, rule) = state.chosen.as_ref()?;
         let spec = &config.services[service];
-        let scene = state.scene(config, &self.seats, outside.dialling.contains(&service), now);
+        let scene = state.scene(config, &self.seats, now);
         Some((rule_words(spec, &scene, *rule), reasons(spec, &scene, choice, *rule)))
     }
 
@@ -256,37 +279,31 @@ impl Traffic {
 }
 
 impl ServiceState {
-    /// Moves the places of its regions on.
-    fn step(&mut self, service: &Service, seats: &Named<RegionId, Seat>, now: Mono) {
+    /// Moves the places of its regions on; tells whether one was lost or got back.
+    fn step(&mut self, service: &Service, seats: &Named<RegionId, Seat>, now: Mono) -> bool {
         let mut fully_fit = 0u32;
         service.policy.each(|region| fully_fit += u32::from(seats[region].fully_fit()));
+        let mut moved = false;
         let members = &mut self.members;
         service.policy.each(|region| {
             let seat = &seats[region];
             let alone = fully_fit == u32::from(seat.fully_fit());
-            members.entry(region).or_insert_with(|| Membership::initial(seat)).step(
-                seat,
-                service.failback,
-                alone,
-                now,
-            );
+            let member = members.entry(region).or_insert_with(|| Membership::initial(seat));
+            let before = member.is_in();
+            member.step(seat, service.failback, alone, now);
+            moved |= before != member.is_in();
         });
+        moved
     }
 
-    fn scene<'a>(
-        &'a self,
-        config: &'a Config,
-        seats: &'a Named<RegionId, Seat>,
-        change_ahead: bool,
-        now: Mono,
-    ) -> Scene<'a> {
+    fn scene<'a>(&'a self, config: &'a Config, seats: &'a Named<RegionId, Seat>, now: Mono) -> Scene<'a> {
         Scene {
             regions: &config.regions,
             seats,
             members: &self.members,
             dial: self.dial.as_ref(),
             serving: self.chosen.as_ref().map(|(choice, _)| &choice.pick),
-            change_ahead,
+            change_ahead: self.change_ahead,
             now,
         }
     }

@@ -4,12 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Outside, Senses, Traffic};
-use crate::base::{Generation, Health, Now, Timestamp};
+use super::{Senses, Traffic};
+use crate::base::{Generation, Health, Now, RegionId, ServiceId, Timestamp};
 use crate::cluster::{Evidence, Standing};
 use crate::config::{Config, Mode, SwitchedBy};
 use crate::health::Verdict;
-use crate::region::{Duty, Pick, Reason};
+use crate::region::{Choice, Duty, Pick, Reason};
 
 /// Everything, at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -232,33 +232,29 @@ pub fn groups(config: &Config, senses: &Senses) -> Vec<GroupView> {
 }
 
 /// One service, as it stands.
-pub fn service(
-    config: &Config,
-    traffic: &Traffic,
-    outside: &Outside,
-    id: crate::base::ServiceId,
-    now: Now,
-) -> ServiceView {
+pub fn service(config: &Config, traffic: &Traffic, id: ServiceId, now: Now) -> ServiceView {
     let service = &config.services[id];
-    let (rule, regions) = traffic.explain(config, id, outside, now.mono).unwrap_or_default();
+    let (rule, regions) = traffic.explain(config, id, now.mono).unwrap_or_default();
     let choice = traffic.choice(id);
-    let answers = match choice.map(|choice| &choice.pick) {
-        Some(Pick::One(shares)) => {
-            let name = |region| config.regions.name(region).to_string();
-            shares.iter().map(|(region, share)| (name(*region), Some(*share))).collect()
-        }
-        Some(Pick::All(regions)) => {
-            regions.iter().map(|region| (config.regions.name(*region).to_string(), None)).collect()
-        }
-        _ => Vec::new(),
-    };
     ServiceView {
         name: config.services.name(id).to_string(),
         names: service.names.iter().map(|(name, _)| name.to_string()).collect(),
         switched_by: service.switched_by,
-        answers,
+        answers: answers(config, choice),
         rule,
         ttl: choice.map_or(0, |choice| choice.ttl),
         regions,
+    }
+}
+
+/// The regions that are answered, with their shares; no share: all together.
+pub fn answers(config: &Config, choice: Option<&Choice>) -> Vec<(String, Option<u32>)> {
+    let name = |region: RegionId| config.regions.name(region).to_string();
+    match choice.map(|choice| &choice.pick) {
+        Some(Pick::One(shares)) => {
+            shares.iter().map(|(region, share)| (name(*region), Some(*share))).collect()
+        }
+        Some(Pick::All(regions)) => regions.iter().map(|region| (name(*region), None)).collect(),
+        Some(Pick::Nodata | Pick::Servfail) | None => Vec::new(),
     }
 }

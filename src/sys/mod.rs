@@ -1,9 +1,11 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
 
+mod load;
 mod log;
 mod passed;
 mod systemd;
 
+pub use load::{load, load_config, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
 pub use systemd::Systemd;

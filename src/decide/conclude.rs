@@ -1,0 +1,358 @@
+//! Deciding, once, for all that has come in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::daemon::{AUTOMATION, Aftermath, CEILING, Daemon, Effects, GENERATIONS_RESERVED, ROUNDS_MAX};
+use super::event::Answer;
+use super::traffic::Moved;
+use super::trigger::objection;
+use super::{Event, Outside, ServiceMemory, view};
+use crate::base::{Mono, Now, RegionId, ServiceId};
+use crate::config::Mode;
+use crate::region::Dial;
+use crate::table::{Answers, Table};
+use crate::workflow::{
+    Act, By, Call, Cause, DialOp, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
+};
+
+impl Daemon {
+    /// Decides, for all that has come in. What comes of it must be done first, because clients
+    /// wait for the table; then [`Daemon::aftermath`] tells what happened.
+    pub fn conclude(&mut self, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        self.flips(now);
+        self.expire(now);
+        let mut moved = Moved::default();
+        for _ in 0..ROUNDS_MAX {
+            self.look_outside(now);
+            let config = Arc::clone(&self.setup.config);
+            moved.extend(self.traffic.step(&config, &self.senses, &self.outside, now));
+            self.pull_triggers(now);
+            if !self.drive_engine(now, &mut effects) {
+                break;
+            }
+        }
+        self.compile(&moved.answers, &mut effects);
+        self.moved.extend(moved);
+        effects
+    }
+
+    /// What happened since the last time, and what is to be written of it.
+    pub fn aftermath(&mut self, now: Now) -> Aftermath {
+        let moved = std::mem::take(&mut self.moved);
+        for id in &moved.places {
+            self.keep_service(*id);
+        }
+        self.tell_answers(&moved.picks, now);
+        self.tell_duties();
+        self.tell_store();
+        let events = std::mem::take(&mut self.events);
+        let mut write = None;
+        if self.storeless.is_none() {
+            for event in &events {
+                self.outbox.fact(now.wall, event.clone());
+            }
+            write = self.outbox.next(now.mono);
+        }
+        Aftermath { events, write, replies: std::mem::take(&mut self.replies), wake: self.wake(now) }
+    }
+
+    fn flips(&mut self, now: Now) {
+        let config = Arc::clone(&self.setup.config);
+        for flip in self.senses.flips(&config, now) {
+            let region = config.regions.name(flip.region).to_string();
+            if flip.from.is_bad() && flip.to.serves() {
+                self.engine.nudge(&region);
+                self.engine_moved = true;
+            }
+            self.events.push(Event::Flip {
+                region,
+                from: flip.from,
+                to: flip.to,
+                generation: flip.generation,
+                why: flip.why,
+            });
+        }
+        for region in config.regions.ids() {
+            let known = self.senses.regions[region].known();
+            let differs = match (known, &self.kept[region]) {
+                (Some(known), Some(kept)) => {
+                    (known.health, known.generation, known.armed)
+                        != (kept.health, kept.generation, kept.armed)
+                }
+                (known, kept) => known.is_some() != kept.is_some(),
+            };
+            if let Some(known) = known.filter(|_| differs) {
+                self.outbox.put(format!("region/{}", config.regions.name(region)), known);
+                self.kept[region] = Some(known.clone());
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Now) {
+        for (region, word) in self.traffic.expire(now.wall) {
+            let region = self.setup.config.regions.name(region).to_string();
+            self.outbox.remove(format!("override/{region}"));
+            self.events.push(Event::Released {
+                region,
+                word: Some(word.kind.word().to_owned()),
+                owner: None,
+                reason: format!("expired: {}", word.reason),
+            });
+        }
+        if let Some(off) = self.off.take_if(|off| off.expires <= now.wall) {
+            self.outbox.remove(AUTOMATION.to_owned());
+            let reason = format!("expired: {}", off.reason);
+            self.events.push(Event::Automation { enabled: true, owner: None, reason });
+        }
+    }
+
+    /// What the engine's state means for traffic.
+    fn look_outside(&mut self, now: Now) {
+        if !std::mem::take(&mut self.engine_moved) {
+            return;
+        }
+        let config = &self.setup.config;
+        let owes = |region: &RegionId| self.engine.owes(config.regions.name(*region));
+        let mut dialling = BTreeSet::new();
+        for execution in self.engine.executions(now) {
+            let Some(workflow) = self.setup.workflows.iter().find(|known| known.name == execution.workflow)
+            else {
+                continue;
+            };
+            let ahead =
+                execution.stages.iter().filter(|stage| stage.agent == "dial" && stage.ended.is_none());
+            for stage in ahead {
+                let spec =
+                    workflow.stages.iter().find(|known| known.name == stage.name).map(|stage| &stage.spec);
+                if let Some(Spec::Dial { service, .. }) = spec {
+                    dialling.insert(*service);
+                }
+            }
+        }
+        self.outside = Outside { quarantined: config.regions.ids().filter(owes).collect(), dialling };
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        if let Some(why) = &self.storeless {
+            return Gate::StoreFailing(why.clone());
+        }
+        if let Some(why) = self.outbox.failing() {
+            return Gate::StoreFailing(why.to_owned());
+        }
+        match (&self.off, self.setup.config.mode) {
+            (Some(off), Mode::Act) => {
+                let until = off.expires.strftime("%Y-%m-%dT%H:%M:%SZ");
+                Gate::AutomationOff(By {
+                    who: off.owner.clone(),
+                    why: format!("{}, until {until}", off.reason),
+                })
+            }
+            (None, Mode::Act) => Gate::Open,
+            (_, mode) => Gate::Mode(mode),
+        }
+    }
+
+    /// Starts the workflows that are due.
+    fn pull_triggers(&mut self, now: Now) {
+        let setup = Arc::clone(&self.setup);
+        for (position, (workflow, use_)) in setup.workflows.iter().zip(&setup.config.workflows).enumerate() {
+            let Some(trigger) = &use_.when else { continue };
+            let before = self.watches[position].state.clone();
+            let region = &self.senses.regions[trigger.region];
+            let due = self.watches[position].state.step(trigger, region, now.mono);
+            if let Some(occasion) = due.filter(|_| self.watches[position].starting.is_none()) {
+                match self.start(position, occasion) {
+                    Ok(receipt) => {
+                        self.asked.insert(receipt, (position, occasion));
+                        self.watches[position].starting = Some(receipt);
+                        self.engine_moved = true;
+                    }
+                    Err(Refusal::AlreadyRan { .. }) => self.watches[position].state.ran(occasion),
+                    Err(refusal) => self.watches[position].state.block(refusal.to_string()),
+                }
+            }
+            if self.watches[position].state != before {
+                let (state, words) = self.trigger_words(position, now.mono);
+                self.events.push(Event::Trigger { workflow: workflow.name.clone(), state, words });
+            }
+        }
+    }
+
+    fn start(&mut self, position: usize, occasion: u64) -> Result<Receipt, Refusal> {
+        let setup = Arc::clone(&self.setup);
+        let (workflow, use_) = (&setup.workflows[position], &setup.config.workflows[position]);
+        let trigger = use_.when.as_ref().expect("only workflows with a trigger are due");
+        let unfit = |why: String| Refusal::Unfit(why);
+        let leaves = trigger.turns.iter().all(|health| health.is_bad());
+        let wish = Wish {
+            activate: use_.activate.or((!leaves).then_some(trigger.region)),
+            deactivate: use_.deactivate.or(leaves.then_some(trigger.region)),
+        };
+        let fit = |region: RegionId| self.traffic.seat_of(region).is_some_and(|seat| seat.fully_fit());
+        let ends = workflow.ends(&setup.config, wish, &fit).map_err(|why| unfit(why.to_string()))?;
+        let region = &self.senses.regions[trigger.region];
+        let seat =
+            self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
+        if let Some(why) = objection(&setup.config, trigger, region, ends.activate, seat) {
+            return Err(unfit(why));
+        }
+        let plan = workflow.plan(&setup.config, ends).map_err(|why| unfit(why.to_string()))?;
+        let known = region.known().expect("a region that turned is known");
+        let cause = Cause::Flip {
+            region: setup.config.regions.name(trigger.region).to_string(),
+            health: known.health,
+            generation: occasion,
+            why: known.why.to_string(),
+        };
+        let gate = self.gate();
+        self.engine.start(plan, cause, &gate, &mut self.rng)
+    }
+
+    /// Lets the engine do what is due; tells whether something came of it that must be looked
+    /// at again.
+    fn drive_engine(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let gate = self.gate();
+        let mut again = false;
+        for step in self.engine.advance(now, &gate, &mut self.rng) {
+            match step {
+                Step::Append(entries) => self.outbox.engine(entries),
+                Step::Refuse(receipt, refusal) => self.refused(receipt, &refusal),
+                Step::Perform(call) => match &call.op {
+                    Op::Dial(op) => {
+                        let outcome = self.perform_dial(&call, &op.clone());
+                        self.outcome(&call, outcome);
+                        again = true;
+                    }
+                    _ => effects.calls.push(*call),
+                },
+            }
+        }
+        again
+    }
+
+    /// The dial is ours: the table is.
+    fn perform_dial(&mut self, call: &Call, op: &DialOp) -> Outcome {
+        let key = call.idempotency_key();
+        let applied =
+            |words: String| Outcome::Applied { detail: words, outputs: BTreeMap::new(), owed: None };
+        let dialled = self.setup.config.services.id(&op.service).and_then(|id| self.traffic.dial(id));
+        if dialled.is_some_and(|dial| dial.by == key && dial.shares == op.shares) {
+            return applied(format!("{} is dialled", op.service));
+        }
+        match call.act {
+            Act::Observe => Outcome::NotApplied {
+                reason: format!("{} is dialled otherwise", op.service),
+                retry: Retry::Backoff,
+            },
+            Act::Apply => {
+                let dial = Dial {
+                    shares: op.shares.clone(),
+                    token: call.token,
+                    by: key,
+                    reason: "a workflow's stage".to_owned(),
+                };
+                match self.dial(op, dial) {
+                    Ok(()) => applied(format!("{} is dialled: {}", op.service, shares_words(&op.shares))),
+                    Err(reason) if reason.starts_with("stale") => Outcome::Stale { reason },
+                    Err(reason) => Outcome::NotApplied { reason, retry: Retry::Backoff },
+                }
+            }
+        }
+    }
+
+    /// Compiles one table for everything that changed.
+    fn compile(&mut self, changed: &BTreeSet<ServiceId>, effects: &mut Effects) {
+        let config = Arc::clone(&self.setup.config);
+        let anew = self.answers.len() != config.services.len() || self.table.is_none();
+        if changed.is_empty() && !anew {
+            return;
+        }
+        let compiled = |id: ServiceId| {
+            let choice = self.traffic.choice(id).expect("traffic was stepped before the table is compiled");
+            Arc::new(Answers::compile(&config.services[id], choice))
+        };
+        let next = self.generation.next();
+        if anew {
+            self.answers = config.services.ids().map(compiled).collect();
+        } else {
+            let fresh: Vec<_> = changed.iter().map(|id| (*id, compiled(*id))).collect();
+            for (id, answers) in fresh {
+                self.answers[id.0 as usize] = answers;
+            }
+        }
+        if next.0 > self.ceiling {
+            self.ceiling = next.0 + GENERATIONS_RESERVED;
+            let ceiling = self.ceiling;
+            self.outbox.put(CEILING.to_owned(), &ceiling);
+        }
+        self.generation = next;
+        let table = Arc::new(Table::new(next, Arc::clone(&self.setup.image), self.answers.clone()));
+        self.table = Some(Arc::clone(&table));
+        effects.publish = Some(table);
+    }
+
+    fn tell_answers(&mut self, picks: &BTreeSet<ServiceId>, now: Now) {
+        if picks.is_empty() {
+            return;
+        }
+        let config = &self.setup.config;
+        let services = picks.iter().map(|id| {
+            let (rule, _) = self.traffic.explain(config, *id, now.mono).unwrap_or_default();
+            let choice = self.traffic.choice(*id);
+            Answer {
+                service: config.services.name(*id).to_string(),
+                regions: view::answers(config, choice),
+                rule,
+                ttl: choice.map_or(0, |choice| choice.ttl),
+            }
+        });
+        self.events.push(Event::Answers { table: self.generation, services: services.collect() });
+    }
+
+    pub(super) fn keep_service(&mut self, id: ServiceId) {
+        let config = &self.setup.config;
+        let key = format!("service/{}", config.services.name(id));
+        let memory = self.traffic.memory(config, id);
+        match memory == ServiceMemory::default() {
+            true => self.outbox.remove(key),
+            false => self.outbox.put(key, &memory),
+        }
+    }
+
+    fn tell_duties(&mut self) {
+        let config = Arc::clone(&self.setup.config);
+        for region in config.regions.ids() {
+            let (from, to) = (self.duties[region], self.traffic.duty(region));
+            if from != to {
+                self.duties[region] = to;
+                let region = config.regions.name(region).to_string();
+                self.events.push(Event::Duty { region, from, to });
+            }
+        }
+    }
+
+    fn tell_store(&mut self) {
+        let failing = self.storeless.as_deref().or(self.outbox.failing()).map(str::to_owned);
+        if failing.is_some() != self.was_failing {
+            self.was_failing = failing.is_some();
+            let healthy = failing.is_none();
+            self.events.push(Event::Store { healthy, reason: failing.unwrap_or_default() });
+        }
+    }
+
+    fn wake(&self, now: Now) -> Option<Mono> {
+        let waits = self.watches.iter().zip(&self.setup.config.workflows);
+        let triggers = waits.filter_map(|(watch, use_)| {
+            let due = watch.state.due_in(use_.when.as_ref()?, now.mono)?;
+            Some(now.mono + due)
+        });
+        triggers.chain(self.engine.wake()).chain(self.outbox.retry_at()).min()
+    }
+}
+
+fn shares_words(shares: &BTreeMap<String, u32>) -> String {
+    let parts: Vec<_> = shares.iter().map(|(region, share)| format!("{region} {share}")).collect();
+    parts.join(", ")
+}

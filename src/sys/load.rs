@@ -1,0 +1,118 @@
+//! Files → [`Setup`], or every mistake in any of them, at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::{Mistakes, Source};
+use crate::config::{self, Config, Surroundings};
+use crate::decide::Setup;
+use crate::table::Image;
+use crate::workflow::{self, Workflow};
+use crate::zone::{self, Zone};
+
+/// Reads a configuration with everything it names.
+///
+/// # Errors
+/// Every mistake in the configuration, its zones and its workflows. Warnings come with the setup.
+pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    let (config, mut mistakes) = load_config(path)?;
+    let zones = load_zones(&config, &mut mistakes);
+    let workflows = load_workflows(&config, &mut mistakes);
+    if mistakes.fatal() {
+        return Err(mistakes.sorted());
+    }
+    match Image::build(&zones, &config) {
+        Ok((image, more)) => {
+            mistakes.extend(more);
+            Ok((Setup::new(Arc::new(config), image, workflows), mistakes.sorted()))
+        }
+        Err(more) => {
+            mistakes.extend(more);
+            Err(mistakes.sorted())
+        }
+    }
+}
+
+/// Reads a configuration alone.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn load_config(path: &Path) -> Result<(Config, Mistakes), Mistakes> {
+    config::parse(&read(path)?, &surroundings(path))
+}
+
+/// Reads one zone file.
+///
+/// # Errors
+/// Every mistake in it and in what it includes.
+pub fn load_zone(path: &Path, origin: &crate::wire::Name) -> Result<(Zone, Mistakes), Mistakes> {
+    let source = read(path)?;
+    let home = path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    zone::parse(&source, origin, &mut |include: &Path| {
+        // The zone reader lets no absolute path and no `..` through; a link may still lead out.
+        let file = home.join(include);
+        let real = file.canonicalize().map_err(|why| why.to_string())?;
+        let real_home = home.canonicalize().map_err(|why| why.to_string())?;
+        if !real.starts_with(&real_home) {
+            return Err(format!("{} leads out of {}", file.display(), home.display()));
+        }
+        let text = std::fs::read_to_string(&real).map_err(|why| why.to_string())?;
+        Ok(Source::new(file.display().to_string(), text))
+    })
+}
+
+fn load_zones(config: &Config, mistakes: &mut Mistakes) -> Vec<Zone> {
+    let mut zones = Vec::new();
+    for zone in &config.zones {
+        match load_zone(&zone.file, &zone.name) {
+            Ok((loaded, warnings)) => {
+                mistakes.extend(warnings);
+                zones.push(loaded);
+            }
+            Err(more) => mistakes.extend(more),
+        }
+    }
+    zones
+}
+
+fn load_workflows(config: &Config, mistakes: &mut Mistakes) -> Vec<Workflow> {
+    let mut workflows: Vec<Workflow> = Vec::new();
+    for use_ in &config.workflows {
+        let read = read(&use_.file).and_then(|source| workflow::parse(&source, use_, config));
+        match read {
+            Ok((workflow, warnings)) => {
+                mistakes.extend(warnings);
+                if workflows.iter().any(|other| other.name == workflow.name) {
+                    mistakes
+                        .error(&use_.place, format!("there are two workflows named `{}`", workflow.name))
+                        .help("a workflow is named by its `name:`, or by its file");
+                }
+                workflows.push(workflow);
+            }
+            Err(more) => mistakes.extend(more),
+        }
+    }
+    workflows
+}
+
+fn read(path: &Path) -> Result<Arc<Source>, Mistakes> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Source::new(name, text)),
+        Err(why) => Err(Mistakes::unreadable(&name, why)),
+    }
+}
+
+fn surroundings(path: &Path) -> Surroundings {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let first = |variable: &str| {
+        let value = std::env::var(variable).ok()?;
+        value.split(':').next().filter(|path| !path.is_empty()).map(PathBuf::from)
+    };
+    Surroundings {
+        directory: directory.map_or_else(|| PathBuf::from("."), Path::to_path_buf),
+        state: first("STATE_DIRECTORY"),
+        runtime: first("RUNTIME_DIRECTORY"),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
