@@ -1,0 +1,164 @@
+//! What the daemon would find out there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::base::{CheckId, GroupId, Mono};
+use crate::cluster::{Facts, NodeView, PostgresFacts, RaftFacts, Round};
+use crate::config::{ClusterKind, Config};
+use crate::health::{Finding, Sample};
+use crate::workflow::{Act as CallAct, Call, Outcome, Retry};
+
+/// How long an agent takes.
+const CALL_TAKES: Duration = Duration::from_secs(1);
+
+/// Targets and agents, as the script left them.
+#[derive(Debug, Default)]
+pub struct World {
+    checks: BTreeMap<String, String>,
+    voters: BTreeMap<String, String>,
+    agents: BTreeMap<String, VecDeque<String>>,
+    /// Idempotency keys of what was applied, and how often.
+    applied: BTreeMap<String, u32>,
+}
+
+impl World {
+    /// What a check finds from now on.
+    pub fn check(&mut self, name: &str, finds: &str) {
+        self.checks.insert(name.to_owned(), finds.to_owned());
+    }
+
+    /// How a group's voters are from now on.
+    pub fn group(&mut self, name: &str, letters: &str) {
+        self.voters.insert(name.to_owned(), letters.to_owned());
+    }
+
+    /// How the next calls of a stage end.
+    pub fn agent(&mut self, stage: &str, ends: &[String]) {
+        self.agents.insert(stage.to_owned(), ends.iter().cloned().collect());
+    }
+
+    /// What a probe finds.
+    pub fn sample(&self, config: &Config, check: CheckId) -> Sample {
+        let finds = self.checks.get(&**config.checks.name(check)).map_or("pass", String::as_str);
+        let (word, words) = finds.split_once(':').unwrap_or((finds, ""));
+        let words = words.trim().to_owned();
+        let finding = match word {
+            "fail" => Finding::Fail(words),
+            "unknown" => Finding::Unknown(words),
+            _ => Finding::Pass(words),
+        };
+        Sample { check, finding, took: Duration::from_millis(1) }
+    }
+
+    /// What a round of a group brings.
+    pub fn round(&self, config: &Config, id: GroupId) -> Round {
+        let group = &config.groups[id];
+        let raft = matches!(config.clusters[group.cluster].kind, ClusterKind::Etcd(_));
+        let well = || match raft {
+            true => format!("L{}", "f".repeat(group.members.len() - 1)),
+            false => format!("w{}", "s".repeat(group.members.len() - 1)),
+        };
+        let letters = self.voters.get(&**config.groups.name(id)).cloned().unwrap_or_else(well);
+        let views = (0..group.members.len()).map(|member| {
+            let letter = letters.chars().nth(member).unwrap_or('-');
+            match (letter, raft) {
+                ('x', _) => NodeView::Refused("connection refused".to_owned()),
+                ('?', _) => NodeView::Denied("permission denied".to_owned()),
+                (letter, true) => raft_view(&letters, member, letter),
+                (letter, false) => postgres_view(letter),
+            }
+        });
+        Round { group: id, views: views.collect(), linearizable: None, took: Duration::from_millis(2) }
+    }
+
+    /// How a call ends, and after how long; none: never.
+    pub fn call(&mut self, call: &Call) -> Option<(Duration, Outcome)> {
+        let key = call.idempotency_key();
+        if call.act == CallAct::Observe {
+            let outcome = match self.applied.contains_key(&key) {
+                true => applied("it was done"),
+                false => not_applied("it was not done"),
+            };
+            return Some((CALL_TAKES, outcome));
+        }
+        let ends = self.agents.get_mut(&call.stage);
+        let end = match ends {
+            Some(ends) if ends.len() > 1 => ends.pop_front().unwrap_or_default(),
+            Some(ends) => ends.front().cloned().unwrap_or_default(),
+            None => "applied".to_owned(),
+        };
+        let outcome = match end.as_str() {
+            "retry" => not_applied("not yet"),
+            "never" => Outcome::NotApplied { reason: "it cannot be done".to_owned(), retry: Retry::Never },
+            "unreachable" => Outcome::Unreachable { reason: "no answer".to_owned() },
+            "ask" if !call.approved => Outcome::Ask { question: "may it be done?".to_owned() },
+            "hangs" => return None,
+            // Done, and the answer was lost on the way back.
+            "unknown" => {
+                *self.applied.entry(key).or_default() += 1;
+                Outcome::Unknown { reason: "the connection broke".to_owned() }
+            }
+            _ => {
+                *self.applied.entry(key).or_default() += 1;
+                applied("done")
+            }
+        };
+        Some((CALL_TAKES, outcome))
+    }
+
+    /// What was applied more than once: it should be nothing.
+    pub fn applied_twice(&self) -> impl Iterator<Item = &str> {
+        self.applied.iter().filter(|(_, times)| **times > 1).map(|(key, _)| key.as_str())
+    }
+}
+
+fn applied(detail: &str) -> Outcome {
+    Outcome::Applied { detail: detail.to_owned(), outputs: BTreeMap::new(), owed: None }
+}
+
+fn not_applied(reason: &str) -> Outcome {
+    Outcome::NotApplied { reason: reason.to_owned(), retry: Retry::Backoff }
+}
+
+fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
+    let leader = letters.find('L').map(|at| at as u64 + 1);
+    let follows = match letter {
+        'L' | 'f' => leader,
+        'n' => None,
+        _ => return NodeView::Silent("no answer".to_owned()),
+    };
+    NodeView::Answered(Facts::Raft(RaftFacts {
+        cluster: 1,
+        member: member as u64 + 1,
+        leader: follows,
+        term: 2,
+        index: 100,
+        applied: 100,
+        learner: false,
+        errors: Vec::new(),
+    }))
+}
+
+fn postgres_view(letter: char) -> NodeView {
+    let facts = PostgresFacts {
+        system: 1,
+        in_recovery: matches!(letter, 's' | 't'),
+        read_only: false,
+        fenced: letter == 'f',
+        // A fenced writer was left behind on the older timeline.
+        timeline: if letter == 'f' { 1 } else { 2 },
+        received: 1000,
+        replayed: 1000,
+        streaming: matches!(letter, 's' | 'w'),
+    };
+    match letter {
+        'w' | 's' | 't' | 'f' => NodeView::Answered(Facts::Postgres(facts)),
+        _ => NodeView::Silent("no answer".to_owned()),
+    }
+}
+
+/// A moment of virtual time as people write it.
+pub fn show(at: Mono) -> String {
+    crate::base::show_span(at.0)
+}
