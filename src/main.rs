@@ -1,3 +1,5 @@
 //! The `pointsman` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pointsman::cli::run()
+}

@@ -89,6 +89,8 @@ pub enum Command {
     /// Checks, starts, shows and steers workflows.
     #[command(subcommand)]
     Workflow(WorkflowCommand),
+    /// Takes the configuration on disk over, as SIGHUP does; prints what is new, or what is wrong.
+    Reload,
     /// Tells the whole story on this machine, in under a minute.
     Demo {
         /// With real etcd and PostgreSQL, if they are installed.

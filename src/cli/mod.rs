@@ -1,3 +1,57 @@
 //! The command line: subcommands, what they print, and their exit codes.
 
 mod args;
+mod check;
+mod client;
+mod order;
+mod query;
+mod serve;
+mod show;
+mod text;
+mod workflow;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Command};
+
+/// How a command ends when it does not end well.
+#[derive(Debug)]
+enum Exit {
+    /// The answer is no: exit code 1. The words go to standard error, unless they were told.
+    No(String),
+    /// Something that is needed is not there: exit code 3.
+    Missing(String),
+}
+
+type Done = Result<(), Exit>;
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let Arguments { common, command } = Arguments::parse();
+    let done = match command {
+        Command::Serve { log } => serve::run(&common, log),
+        Command::Check => check::run(&common),
+        Command::Query(query) => query::run(&common, &query),
+        Command::Status => show::status(&common),
+        Command::Explain { name } => show::explain(&common, &name),
+        Command::Region(region) => order::region(&common, region),
+        Command::Dial { service, shares, why } => order::dial(&common, service, shares, &why),
+        Command::Automation(automation) => order::automation(&common, automation),
+        Command::Workflow(command) => workflow::run(&common, command),
+        Command::Reload => order::reload(&common),
+        Command::Demo { real } => crate::demo::run(real).map_err(Exit::No),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Exit::No(words)) => {
+            text::complain(&words);
+            ExitCode::from(1)
+        }
+        Err(Exit::Missing(words)) => {
+            text::complain(&words);
+            ExitCode::from(3)
+        }
+    }
+}

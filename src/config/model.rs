@@ -77,7 +77,7 @@ pub struct Location {
 }
 
 /// Where to listen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Listen {
     /// DNS, on UDP and TCP both.
     pub dns: Vec<SocketAddr>,
@@ -88,7 +88,7 @@ pub struct Listen {
 }
 
 /// Limits of the DNS side.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DnsLimits {
     /// Threads that answer UDP, each with a socket of its own per address.
     pub udp_threads: usize,

@@ -1,1 +1,16 @@
-//! To come.
+//! The only owner of mutable state: drains one mailbox, folds, compiles once, publishes, journals.
+//!
+//! `run` is the loop, `handle` is how others write to it, `restore` reads back what an earlier
+//! process left, `tell` and `telemetry` say what happened in logs and metrics.
+
+mod handle;
+mod reload;
+mod restore;
+mod run;
+mod tell;
+pub mod telemetry;
+
+pub use handle::{Gone, Handle, Running, Told};
+pub use reload::Reloader;
+pub use restore::executions_on_disk;
+pub use run::{Options, STOP_WAIT, start};

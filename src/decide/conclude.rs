@@ -135,6 +135,10 @@ impl Daemon {
     }
 
     pub(super) fn gate(&self) -> Gate {
+        if self.stopping {
+            let who = "the daemon".to_owned();
+            return Gate::AutomationOff(By { who, why: "it is stopping".to_owned() });
+        }
         if let Some(why) = &self.storeless {
             return Gate::StoreFailing(why.clone());
         }
@@ -271,7 +275,7 @@ impl Daemon {
         }
         let compiled = |id: ServiceId| {
             let choice = self.traffic.choice(id).expect("traffic was stepped before the table is compiled");
-            Arc::new(Answers::compile(&config.services[id], choice))
+            Answers::compile(&config.services[id], choice)
         };
         let next = self.generation.next();
         if anew {

@@ -25,7 +25,7 @@ use crate::cluster::Round;
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
 use crate::table::{Answers, Table};
-use crate::workflow::{Call, Engine, Heard, Outcome, Receipt, Refusal};
+use crate::workflow::{Call, Engine, Heard, Outcome, Receipt, Refusal, ExecutionView};
 
 /// What an earlier process left in the store.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub struct Daemon {
     pub(super) storeless: Option<String>,
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
-    pub(super) answers: Vec<Arc<Answers>>,
+    pub(super) answers: Vec<Answers>,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -116,6 +116,9 @@ pub struct Daemon {
     pub(super) events: Vec<Event>,
     pub(super) replies: Vec<(Receipt, Result<String, String>)>,
     pub(super) was_failing: bool,
+    pub(super) stopping: bool,
+    /// Ended and not told yet.
+    pub(super) settled: Vec<ExecutionView>,
     pub(super) rng: fastrand::Rng,
 }
 
@@ -170,6 +173,8 @@ impl Daemon {
             events: Vec::new(),
             replies: Vec::new(),
             was_failing: false,
+            stopping: false,
+            settled: Vec::new(),
             rng,
             setup,
         };
@@ -233,6 +238,7 @@ impl Daemon {
             return;
         }
         self.engine_moved = true;
+        self.settled.extend(written.settled);
         match self.engine.stored(first, now.mono) {
             Ok(done) => {
                 for done in done {
@@ -273,6 +279,27 @@ impl Daemon {
             }
             None => self.replies.push((receipt, Err(refusal.to_string()))),
         }
+    }
+
+    /// The store's file cannot even be opened anew, so that there is no word of the last write;
+    /// none: it can again.
+    pub fn store_in_trouble(&mut self, why: Option<String>) {
+        self.outbox.trouble(why);
+    }
+
+    /// Keeps a value that the rim needs at the next start.
+    pub fn keep(&mut self, key: &str, value: &impl Serialize) {
+        self.outbox.put(key.to_owned(), value);
+    }
+
+    /// The process is about to end: nothing new begins.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Executions that have come to their end since this was last asked.
+    pub fn take_settled(&mut self) -> Vec<ExecutionView> {
+        std::mem::take(&mut self.settled)
     }
 
     /// Takes over another configuration. What has the same name keeps its state.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::Event;
 use crate::base::{Mono, Timestamp};
-use crate::workflow::Entry;
+use crate::workflow::{Entry, ExecutionView, Record};
 
 /// Facts that wait at most; the workflow engine's records are not among them.
 const WAITING_MAX: usize = 20_000;
@@ -37,6 +37,7 @@ pub struct Outbox {
     engine: Option<Vec<Entry>>,
     under_way: Option<UnderWay>,
     failing: Option<(String, Mono)>,
+    trouble: Option<String>,
     given_up: u64,
 }
 
@@ -47,15 +48,18 @@ struct UnderWay {
     state: Vec<(String, Option<Value>)>,
     engine: bool,
     entries: u64,
+    settled: Vec<ExecutionView>,
 }
 
 /// What became of a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Written {
     /// The engine's batch was part of it.
     pub engine: bool,
     /// How many journal records it held.
     pub entries: u64,
+    /// Executions whose end it records.
+    pub settled: Vec<ExecutionView>,
 }
 
 impl Outbox {
@@ -97,6 +101,14 @@ impl Outbox {
         let facts: Vec<_> = self.facts.drain(..).collect();
         let state: Vec<_> = std::mem::take(&mut self.state).into_iter().collect();
         let mut entries = engine.clone().unwrap_or_default();
+        let ended = entries.iter().filter(|entry| entry.kind == "workflow.settled");
+        let settled = ended.filter_map(|entry| {
+            match Record::read(entry.kind, &entry.body)?.ok()? {
+                Record::Settled(view) => Some(*view),
+                _ => None,
+            }
+        });
+        let settled = settled.collect();
         entries.extend(facts.iter().map(|(at, event)| Entry {
             at: *at,
             kind: event.kind(),
@@ -109,6 +121,7 @@ impl Outbox {
             state: state.clone(),
             engine: engine.is_some(),
             entries: entries.len() as u64,
+            settled,
         });
         Some(Write { entries, state })
     }
@@ -117,7 +130,7 @@ impl Outbox {
     pub fn stored(&mut self) -> Option<Written> {
         self.failing = None;
         let done = self.under_way.take()?;
-        Some(Written { engine: done.engine, entries: done.entries })
+        Some(Written { engine: done.engine, entries: done.entries, settled: done.settled })
     }
 
     /// Nothing of the write is durable. What it held waits again, apart from the engine's
@@ -135,12 +148,17 @@ impl Outbox {
             self.facts.pop_front();
             self.given_up += 1;
         }
-        Some(Written { engine: lost.engine, entries: lost.entries })
+        Some(Written { engine: lost.engine, entries: lost.entries, settled: Vec::new() })
+    }
+
+    /// There is no word of what is under way, for this reason; none: the trouble is over.
+    pub fn trouble(&mut self, why: Option<String>) {
+        self.trouble = why;
     }
 
     /// Why the store takes nothing, if it does not.
     pub fn failing(&self) -> Option<&str> {
-        self.failing.as_ref().map(|(why, _)| why.as_str())
+        self.trouble.as_deref().or(self.failing.as_ref().map(|(why, _)| why.as_str()))
     }
 
     /// When the store is tried again.

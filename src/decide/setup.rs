@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::base::ServiceId;
+use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
+use crate::region::{Guarantee, guarantee};
 use crate::table::Image;
 use crate::wire::Name;
-use crate::workflow::Workflow;
+use crate::workflow::{Spec, Workflow};
 
 /// A configuration with its zones and workflows. Immutable; a reload makes another.
 #[derive(Debug)]
@@ -36,5 +37,49 @@ impl Setup {
     /// The service that a dynamic name belongs to.
     pub fn service_of(&self, name: &Name) -> Option<ServiceId> {
         self.names.get(name).copied()
+    }
+
+    /// What each service is promised.
+    pub fn guarantees(&self) -> Vec<Guarantee> {
+        let config = &self.config;
+        let each = config.services.iter().map(|(id, service)| {
+            let dials = |workflow: &Workflow| {
+                let specs = workflow.stages.iter().map(|stage| &stage.spec);
+                specs.into_iter().any(|spec| matches!(spec, Spec::Dial { service, .. } if *service == id))
+            };
+            let moving = self.workflows.iter().zip(&config.workflows).filter(|(workflow, _)| dials(workflow));
+            let hold = moving.filter_map(|(_, use_)| Some(use_.when.as_ref()?.hold)).max();
+            guarantee(config, config.services.name(id), service, hold)
+        });
+        each.collect()
+    }
+
+    /// Objectives that the configuration cannot hold.
+    pub fn broken_objectives(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        for (service, guarantee) in self.config.services.values().zip(self.guarantees()) {
+            let Some(rto) = service.objectives.rto else { continue };
+            if guarantee.staleness_max > rto {
+                let slowest = guarantee.detection.iter().max_by_key(|(_, detection)| detection.within);
+                let slowest = slowest.map_or(String::new(), |(_, detection)| detection.check.clone());
+                mistakes
+                    .error(
+                        &service.place,
+                        format!(
+                            "`{}` promises an rto of {}, and a client may stay in a broken region for {}",
+                            guarantee.service,
+                            show_span(rto),
+                            show_span(guarantee.staleness_max)
+                        ),
+                    )
+                    .help(format!(
+                        "{} to detect (slowest: {slowest}), {} hold-down, {} TTL: shorten one of them, or promise less",
+                        show_span(guarantee.detection_max),
+                        show_span(guarantee.hold.unwrap_or_default()),
+                        show_span(guarantee.ttl)
+                    ));
+            }
+        }
+        mistakes
     }
 }

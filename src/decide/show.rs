@@ -28,6 +28,11 @@ impl Daemon {
         &self.traffic
     }
 
+    /// Every region's health is known, be it by an earlier process's word.
+    pub fn knows_every_region(&self) -> bool {
+        self.senses.regions.values().all(|region| region.known().is_some())
+    }
+
     /// The table that is served; none before the first conclusion.
     pub fn table(&self) -> Option<&Arc<Table>> {
         self.table.as_ref()

@@ -24,7 +24,9 @@ pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-            Ok((Setup::new(Arc::new(config), image, workflows), mistakes.sorted()))
+            let setup = Setup::new(Arc::new(config), image, workflows);
+            mistakes.extend(setup.broken_objectives());
+            mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }
         Err(more) => {
             mistakes.extend(more);

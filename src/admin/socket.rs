@@ -1,0 +1,119 @@
+//! The control socket: everything that can be read, and orders.
+//!
+//! Who may open the socket may give orders; its mode and its directory decide that. The user
+//! behind each connection is written down beside the owner that the order names.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+
+use super::api::{problem, routes};
+use super::limit::Limited;
+use super::metrics::Metrics;
+use crate::control::{Handle, Reloader};
+use crate::decide::Order;
+
+/// Connections at once on the control socket.
+const CONNECTIONS_MAX: usize = 64;
+/// Who may open the socket: the daemon's user and group.
+const MODE: u32 = 0o660;
+/// An order is answered once it is written. A store that hangs must not hang the operator.
+const ORDER_WAIT: Duration = Duration::from_secs(30);
+
+/// What became of an order or of a reload.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OrderAnswer {
+    /// In words.
+    pub said: String,
+}
+
+/// The user behind a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, Limited<UnixListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited<UnixListener>>) -> Self {
+        Self { uid: stream.io().io.peer_cred().ok().map(|user| user.uid()) }
+    }
+}
+
+/// Opens the socket.
+///
+/// # Errors
+/// Another daemon listens there, or the path cannot be used.
+fn open(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    if path.exists() {
+        // One that nobody listens on was left behind by a process that was killed.
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let why = format!("another daemon listens on {}", path.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(MODE))?;
+    Ok(listener)
+}
+
+/// Opens the control socket and serves it in a task of its own.
+///
+/// # Errors
+/// Names the path, and what is wrong with it.
+pub fn serve(path: &Path, handle: Handle, reloader: Arc<Reloader>, metrics: Metrics) -> Result<(), String> {
+    let listener = open(path).map_err(|why| format!("control socket {}: {why}", path.display()))?;
+    let orders = Router::new()
+        .route("/v1/orders", post(order))
+        .with_state(handle.clone())
+        .route("/v1/reload", post(reload))
+        .layer(Extension(reloader));
+    let router = routes(handle, metrics).merge(orders);
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    tokio::spawn(async move {
+        // It ends with the daemon; accept errors are retried inside.
+        let _ = axum::serve(Limited::new(listener, CONNECTIONS_MAX), service).await;
+    });
+    Ok(())
+}
+
+async fn order(
+    State(handle): State<Handle>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Json(mut order): Json<Order>,
+) -> Response {
+    if let Some(uid) = peer.uid {
+        order.owner = format!("{} (uid {uid})", order.owner);
+    }
+    match tokio::time::timeout(ORDER_WAIT, handle.order(order)).await {
+        Ok(Ok(Ok(said))) => Json(OrderAnswer { said }).into_response(),
+        Ok(Ok(Err(why))) => problem(StatusCode::CONFLICT, &why),
+        Ok(Err(gone)) => problem(StatusCode::SERVICE_UNAVAILABLE, &gone.to_string()),
+        Err(_) => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the order was taken and is not written yet: the store hangs; `pointsman status` shows whether it holds",
+        ),
+    }
+}
+
+async fn reload(Extension(reloader): Extension<Arc<Reloader>>) -> Response {
+    match reloader.reload().await {
+        Ok(said) => Json(OrderAnswer { said }).into_response(),
+        Err(why) => problem(StatusCode::CONFLICT, &why),
+    }
+}

@@ -1,0 +1,265 @@
+//! `status` and `explain`: the daemon's state, for people.
+
+use super::args::{Common, Output};
+use super::text::{Paint, ago, paint, painted, print, print_json, table};
+use super::{Done, Exit, client, text};
+use crate::base::{Health, show_span};
+use crate::cluster::Standing;
+use crate::config::SwitchedBy;
+use crate::decide::view::{ServiceView, Status};
+use crate::health::Verdict;
+use crate::region::Duty;
+
+/// Services that are listed one by one; a site with thousands asks `explain` or `--output json`.
+const SERVICES_LISTED_MAX: usize = 50;
+
+pub(super) fn status(common: &Common) -> Done {
+    let status: Status = client::get(common, "/v1/status", &[])?;
+    match common.output {
+        Output::Json => print_json(&status),
+        Output::Text => print(&show_status(&status)),
+    }
+    let unfit: Vec<_> = status.regions.iter().filter(|region| !region.health.serves()).collect();
+    match unfit.is_empty() {
+        true => Ok(()),
+        false => Err(Exit::No(String::new())),
+    }
+}
+
+fn show_status(status: &Status) -> String {
+    let colour = text::colour(false);
+    let mut out = format!(
+        "site {}  mode {}  table {}  {}  {}\n",
+        status.site,
+        format!("{:?}", status.mode).to_lowercase(),
+        status.generation,
+        match status.serving {
+            true => paint("serving", Paint::Good, colour),
+            false => paint("not serving", Paint::Warn, colour),
+        },
+        status.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    );
+    if !status.automation.enabled {
+        let why = format!("automation is held: {}", status.automation.because.join("; "));
+        out.push_str(&format!("{}\n", paint(&why, Paint::Warn, colour)));
+    }
+    out.push('\n');
+    out.push_str(&regions(status));
+    out.push('\n');
+    out.push_str(&checks(status));
+    if !status.groups.is_empty() {
+        out.push('\n');
+        out.push_str(&groups(status));
+    }
+    if !status.services.is_empty() {
+        out.push('\n');
+        out.push_str(&services(status));
+    }
+    if !status.workflows.is_empty() {
+        out.push('\n');
+        out.push_str(&workflows(status));
+    }
+    out
+}
+
+fn regions(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .regions
+        .iter()
+        .map(|region| {
+            let health = match region.last_known {
+                Some(known) => format!("{} (was {known})", region.health),
+                None => region.health.to_string(),
+            };
+            let mut why = region.why.clone();
+            if !region.measured {
+                why.push_str(" (an earlier process's word)");
+            }
+            if let Some(duty) = &region.duty_why {
+                why.push_str(&format!(" · {duty}"));
+            }
+            vec![
+                region.name.as_str().into(),
+                painted(health, health_paint(region.health)),
+                region.since.map_or("-".to_owned(), |since| ago(since, status.at)).into(),
+                painted(region.duty.word(), if region.duty == Duty::Active { Paint::Plain } else { Paint::Warn }),
+                why.into(),
+            ]
+        })
+        .collect();
+    table(&["REGION", "HEALTH", "SINCE", "DUTY", "WHY"], &rows)
+}
+
+fn checks(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .regions
+        .iter()
+        .flat_map(|region| &region.checks)
+        .map(|check| {
+            let verdict = match check.verdict {
+                Verdict::Pass => painted("pass", Paint::Good),
+                Verdict::Unknown => painted("unknown", Paint::Warn),
+                Verdict::Fail => painted("fail", Paint::Bad),
+            };
+            let mut words = check.reason.clone();
+            if let Some(newest) = &check.newest {
+                words.push_str(&format!(" · newest: {newest}"));
+            }
+            if let Some(seconds) = check.unknown_for {
+                let span = std::time::Duration::from_secs(seconds as u64);
+                words.push_str(&format!(" · not measurable for {}", show_span(span)));
+            }
+            vec![check.name.as_str().into(), verdict, words.into()]
+        })
+        .collect();
+    table(&["CHECK", "VERDICT", "WHY"], &rows)
+}
+
+fn groups(status: &Status) -> String {
+    let mut rows = Vec::new();
+    for group in &status.groups {
+        let standing = match group.standing {
+            Some(standing) => painted(standing.word(), standing_paint(standing)),
+            None => painted("-", Paint::Dim),
+        };
+        let (voters, margin) = match &group.evidence {
+            Some(evidence) => {
+                (format!("{}/{}", evidence.reached, evidence.voters), evidence.margin.to_string())
+            }
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        rows.push(vec![
+            group.name.as_str().into(),
+            group.kind.as_str().into(),
+            standing,
+            voters.into(),
+            margin.into(),
+            group.reason.as_str().into(),
+        ]);
+        for (region, standing, reason) in &group.regions {
+            rows.push(vec![
+                format!("  {region}").into(),
+                "".into(),
+                painted(standing.word(), standing_paint(*standing)),
+                "".into(),
+                "".into(),
+                reason.as_str().into(),
+            ]);
+        }
+    }
+    table(&["CLUSTER", "KIND", "STANDING", "VOTERS", "MARGIN", "WHY"], &rows)
+}
+
+fn services(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .services
+        .iter()
+        .take(SERVICES_LISTED_MAX)
+        .map(|service| {
+            vec![
+                service.name.as_str().into(),
+                answers_words(service).into(),
+                format!("{}s", service.ttl).into(),
+                switched_word(service.switched_by).into(),
+                service.rule.as_str().into(),
+            ]
+        })
+        .collect();
+    let mut out = table(&["SERVICE", "ANSWERS", "TTL", "SWITCHED BY", "WHY"], &rows);
+    let more = status.services.len().saturating_sub(SERVICES_LISTED_MAX);
+    if more > 0 {
+        out.push_str(&format!("… and {more} more; --output json lists them all\n"));
+    }
+    out
+}
+
+fn workflows(status: &Status) -> String {
+    let rows: Vec<_> = status
+        .workflows
+        .iter()
+        .map(|workflow| {
+            let paint = match workflow.state.as_str() {
+                "blocked" => Paint::Bad,
+                "holding" => Paint::Warn,
+                _ => Paint::Plain,
+            };
+            vec![
+                workflow.name.as_str().into(),
+                workflow.trigger.as_deref().unwrap_or("a person").into(),
+                painted(workflow.state.as_str(), paint),
+                workflow.words.as_str().into(),
+            ]
+        })
+        .collect();
+    table(&["WORKFLOW", "STARTED WHEN", "STATE", "WHY"], &rows)
+}
+
+pub(super) fn explain(common: &Common, name: &str) -> Done {
+    let service: ServiceView = client::get(common, "/v1/explain", &[("name", name)])?;
+    if common.output == Output::Json {
+        print_json(&service);
+        return Ok(());
+    }
+    let mut out = format!(
+        "{} answers {} for {}s: {}\n  names        {}\n  switched by  {}\n\n",
+        service.name,
+        answers_words(&service),
+        service.ttl,
+        service.rule,
+        service.names.join(", "),
+        switched_word(service.switched_by),
+    );
+    let rows: Vec<_> = service
+        .regions
+        .iter()
+        .map(|reason| {
+            let answered = match (reason.chosen, reason.share) {
+                (true, Some(share)) => painted(format!("yes, {share}"), Paint::Good),
+                (true, None) => painted("yes", Paint::Good),
+                (false, _) => painted("no", Paint::Dim),
+            };
+            vec![reason.region.as_str().into(), answered, reason.words.as_str().into()]
+        })
+        .collect();
+    out.push_str(&table(&["REGION", "ANSWERED", "WHY"], &rows));
+    print(&out);
+    Ok(())
+}
+
+fn answers_words(service: &ServiceView) -> String {
+    let words: Vec<_> = service
+        .answers
+        .iter()
+        .map(|(region, share)| match share {
+            Some(share) if service.answers.len() > 1 => format!("{region} {share}"),
+            _ => region.clone(),
+        })
+        .collect();
+    match words.is_empty() {
+        true => "nothing".to_owned(),
+        false => words.join(" + "),
+    }
+}
+
+fn switched_word(switched_by: SwitchedBy) -> &'static str {
+    match switched_by {
+        SwitchedBy::Health => "health",
+        SwitchedBy::Workflow => "workflow",
+    }
+}
+
+fn health_paint(health: Health) -> Paint {
+    match health {
+        Health::Healthy => Paint::Good,
+        Health::Degraded | Health::Unknown => Paint::Warn,
+        Health::NoQuorum | Health::Unreachable => Paint::Bad,
+    }
+}
+
+fn standing_paint(standing: Standing) -> Paint {
+    match standing {
+        Standing::Quorum => Paint::Good,
+        Standing::NoQuorum | Standing::SplitBrain | Standing::ReadOnly => Paint::Bad,
+        _ => Paint::Warn,
+    }
+}

@@ -1,0 +1,116 @@
+//! How everybody else reaches the owner of the state: by mail, and by mail only.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::base::Now;
+use crate::cluster::Round;
+use crate::decide::{Daemon, Event, Order, Setup};
+use crate::dns::Counts;
+use crate::health::Sample;
+
+/// Letters that may wait. Whoever writes more waits with them.
+pub(super) const MAIL_MAX: usize = 256;
+
+/// A letter.
+pub(super) enum Mail {
+    /// Looks at the state and takes a copy of what it needs.
+    Look(Box<dyn FnOnce(&Daemon, &Running) + Send>),
+    /// An operator's order.
+    Order(Order, oneshot::Sender<Result<String, String>>),
+    /// Another configuration, read and found sound.
+    Reconfigure(Arc<Setup>, oneshot::Sender<Result<String, String>>),
+    /// A configuration that was not sound: the old one stays.
+    ReloadFailed(String),
+    /// Ends the daemon.
+    Stop,
+}
+
+/// What of the running daemon is not a matter of decisions.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The present.
+    pub now: Now,
+    /// DNS is being served.
+    pub serving: bool,
+    /// What was counted of queries so far.
+    pub counts: Counts,
+}
+
+/// The daemon is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the daemon is stopping")]
+pub struct Gone;
+
+/// Something the daemon tells to whoever listens in: the demo does.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A probe's result.
+    Sample(Sample),
+    /// A round's.
+    Round(Round),
+    /// Something happened.
+    Event(Event),
+    /// A call to an agent is made, or has ended.
+    Call {
+        /// On whose behalf.
+        execution: String,
+        /// Which stage.
+        stage: String,
+        /// Which agent.
+        agent: &'static str,
+        /// How it ended; none: it begins.
+        outcome: Option<String>,
+    },
+}
+
+/// Reaches the daemon. Clones reach the same one.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) mail: mpsc::Sender<Mail>,
+    pub(super) serving: watch::Receiver<bool>,
+}
+
+impl Handle {
+    /// Looks at the state, from inside the one task that owns it. What is returned is a copy.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Daemon, &Running) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (reply, seen) = oneshot::channel();
+        let look = move |daemon: &Daemon, running: &Running| drop(reply.send(look(daemon, running)));
+        self.mail.send(Mail::Look(Box::new(look))).await.map_err(|_| Gone)?;
+        seen.await.map_err(|_| Gone)
+    }
+
+    /// Gives an order; the answer is what became of it, once that is written.
+    pub async fn order(&self, order: Order) -> Result<Result<String, String>, Gone> {
+        let (reply, said) = oneshot::channel();
+        self.mail.send(Mail::Order(order, reply)).await.map_err(|_| Gone)?;
+        said.await.map_err(|_| Gone)
+    }
+
+    /// Takes over another configuration.
+    pub async fn reconfigure(&self, setup: Arc<Setup>) -> Result<Result<String, String>, Gone> {
+        let (reply, said) = oneshot::channel();
+        self.mail.send(Mail::Reconfigure(setup, reply)).await.map_err(|_| Gone)?;
+        said.await.map_err(|_| Gone)
+    }
+
+    /// Notes that the configuration on disk is not sound.
+    pub async fn reload_failed(&self, why: String) -> Result<(), Gone> {
+        self.mail.send(Mail::ReloadFailed(why)).await.map_err(|_| Gone)
+    }
+
+    /// Waits until DNS is served.
+    pub async fn serving(&mut self) -> Result<(), Gone> {
+        self.serving.wait_for(|serving| *serving).await.map(drop).map_err(|_| Gone)
+    }
+
+    /// Ends the daemon; what is under way is given a moment.
+    pub async fn stop(&self) {
+        // If it is gone already, so much the better.
+        let _ = self.mail.send(Mail::Stop).await;
+    }
+}

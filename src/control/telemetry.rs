@@ -1,0 +1,243 @@
+//! Metrics. Counters and durations are kept as things happen; gauges are set when somebody
+//! scrapes, from the state as it is then.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use super::handle::Running;
+use crate::base::Health;
+use crate::cluster::Standing;
+use crate::config::{Config, Mode};
+use crate::decide::{Daemon, Event};
+use crate::dns::Counter;
+use crate::health::{Sample, Verdict};
+use crate::region::{Duty, Pick};
+use crate::workflow::State;
+
+/// Bounds of the buckets for durations, in seconds.
+pub const DURATION_BUCKETS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// What each metric says, for whoever reads `/metrics`.
+pub(super) fn describe() {
+    describe_gauge!("pointsman_build_info", "Always 1; the version is in the label.");
+    describe_gauge!("pointsman_mode", "1 for the mode that is configured: observe, answer or act.");
+    describe_gauge!("pointsman_serving", "1 while DNS is served.");
+    describe_gauge!("pointsman_region_health", "1 for the health that a region has, else 0.");
+    describe_gauge!("pointsman_region_duty", "1 for the duty that a region has, else 0.");
+    describe_gauge!("pointsman_region_generation", "Flips of a region, over all time.");
+    describe_gauge!("pointsman_check_verdict", "1 for the verdict that a check has come to, else 0.");
+    describe_gauge!("pointsman_check_unknown_intervals", "For how many intervals nothing could be measured.");
+    describe_gauge!("pointsman_cluster_standing", "1 for how a group of voters stands, else 0.");
+    describe_gauge!("pointsman_quorum_margin", "How many voters a group can lose and still commit; below 0: it cannot.");
+    describe_gauge!("pointsman_cluster_voters", "Voters of a group, as configured.");
+    describe_gauge!("pointsman_cluster_voters_reached", "Voters of a group that answered.");
+    describe_gauge!("pointsman_service_share", "Share of a service's answers that a region gets; 0: it is not answered.");
+    describe_gauge!("pointsman_service_ttl_seconds", "TTL of a service's answers.");
+    describe_gauge!("pointsman_table_generation", "Number of the table that is served.");
+    describe_gauge!("pointsman_trigger", "1 for how a workflow's trigger stands, else 0.");
+    describe_gauge!("pointsman_executions", "Executions that are not over, by state.");
+    describe_gauge!("pointsman_obligations_open", "What a region still owes before it may serve.");
+    describe_gauge!("pointsman_automation_enabled", "1 while workflows may start and go on.");
+    describe_gauge!("pointsman_store_healthy", "1 while the journal can be written.");
+    describe_gauge!("pointsman_config_reload_success", "0 if the configuration on disk could not be taken over.");
+    describe_counter!("pointsman_flips_total", "Changes of a region's health.");
+    describe_counter!("pointsman_queries_total", "Answers, by response code.");
+    describe_counter!("pointsman_query_events_total", "What else happened to queries: transports, truncation, drops.");
+    describe_counter!("pointsman_executions_total", "Executions that are over, by how they ended.");
+    describe_counter!("pointsman_stages_total", "Calls to agents that have ended, by outcome.");
+    describe_counter!("pointsman_journal_facts_lost_total", "Facts that never reached the journal because the store stayed away.");
+    describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
+    describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
+    describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
+    gauge!("pointsman_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// A probe has ended.
+pub(super) fn sample(config: &Config, sample: &Sample) {
+    let check = config.checks.name(sample.check).to_string();
+    histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
+}
+
+/// A round of a group has ended.
+pub(super) fn round(group: &str, took: std::time::Duration) {
+    histogram!("pointsman_check_duration_seconds", "check" => group.to_owned()).record(took);
+}
+
+/// Something happened.
+pub(super) fn event(event: &Event) {
+    if let Event::Flip { region, to, .. } = event {
+        counter!("pointsman_flips_total", "region" => region.clone(), "to" => to.word()).increment(1);
+    }
+}
+
+/// A call to an agent has ended.
+pub(super) fn call(workflow: &str, stage: &str, outcome: &'static str, took: std::time::Duration) {
+    let labels = [("workflow", workflow.to_owned()), ("stage", stage.to_owned())];
+    histogram!("pointsman_stage_duration_seconds", &labels).record(took);
+    let [workflow, stage] = labels;
+    counter!("pointsman_stages_total", "workflow" => workflow.1, "stage" => stage.1, "outcome" => outcome).increment(1);
+}
+
+/// An execution is over.
+pub(super) fn execution_over(workflow: &str, state: State) {
+    counter!("pointsman_executions_total", "workflow" => workflow.to_owned(), "state" => state_word(state)).increment(1);
+}
+
+/// A reload has come to something.
+pub(super) fn reload(success: bool) {
+    gauge!("pointsman_config_reload_success").set(f64::from(u8::from(success)));
+}
+
+/// Inputs were taken and everything that follows from them was decided.
+pub(super) fn concluded(took: std::time::Duration) {
+    histogram!("pointsman_conclude_duration_seconds").record(took);
+}
+
+/// Sets every gauge from the state as it is.
+pub fn refresh(daemon: &Daemon, running: &Running) {
+    let config = &*daemon.setup().config;
+    for mode in [Mode::Observe, Mode::Answer, Mode::Act] {
+        let word = match mode {
+            Mode::Observe => "observe",
+            Mode::Answer => "answer",
+            Mode::Act => "act",
+        };
+        set("pointsman_mode", &[("mode", word)], mode == config.mode);
+    }
+    gauge!("pointsman_serving").set(bit(running.serving));
+    gauge!("pointsman_table_generation").set(daemon.generation().0 as f64);
+    gauge!("pointsman_automation_enabled").set(bit(daemon.automation().enabled));
+    gauge!("pointsman_store_healthy").set(bit(daemon.store_trouble().is_none()));
+    counter!("pointsman_journal_facts_lost_total").absolute(daemon.facts_given_up());
+    regions(daemon, config);
+    checks(daemon, config, running);
+    groups(daemon, config);
+    services(daemon, config);
+    workflows(daemon, running);
+    queries(running);
+}
+
+fn regions(daemon: &Daemon, config: &Config) {
+    for region in config.regions.ids() {
+        let name = &**config.regions.name(region);
+        let state = &daemon.senses().regions[region];
+        for health in Health::ALL {
+            set("pointsman_region_health", &[("region", name), ("state", health.word())], state.health() == health);
+        }
+        let duty = daemon.traffic().duty(region);
+        for each in Duty::ALL {
+            set("pointsman_region_duty", &[("region", name), ("state", each.word())], duty == each);
+        }
+        let generation = state.known().map_or(0, |known| known.generation);
+        gauge!("pointsman_region_generation", "region" => name.to_owned()).set(generation as f64);
+    }
+}
+
+fn checks(daemon: &Daemon, config: &Config, running: &Running) {
+    for (id, spec) in config.checks.iter() {
+        let name = &**config.checks.name(id);
+        let state = &daemon.senses().checks[id];
+        for verdict in Verdict::ALL {
+            set("pointsman_check_verdict", &[("check", name), ("verdict", verdict.word())], state.verdict() == verdict);
+        }
+        let unknown = state.window().unknown_for(running.now.mono).unwrap_or_default();
+        let intervals = unknown.as_secs_f64() / spec.schedule.interval.as_secs_f64();
+        gauge!("pointsman_check_unknown_intervals", "check" => name.to_owned()).set(intervals);
+    }
+}
+
+fn groups(daemon: &Daemon, config: &Config) {
+    for id in config.groups.ids() {
+        let name = &**config.groups.name(id);
+        let Some((judgement, _)) = &daemon.senses().groups[id].judgement else { continue };
+        for standing in Standing::ALL {
+            let labels = [("group", name), ("state", standing.word())];
+            set("pointsman_cluster_standing", &labels, judgement.verdict == standing);
+        }
+        let evidence = &judgement.evidence;
+        gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(evidence.margin as f64);
+        gauge!("pointsman_cluster_voters", "group" => name.to_owned()).set(evidence.voters as f64);
+        gauge!("pointsman_cluster_voters_reached", "group" => name.to_owned()).set(evidence.reached as f64);
+    }
+}
+
+fn services(daemon: &Daemon, config: &Config) {
+    for (id, service) in config.services.iter() {
+        let name = &**config.services.name(id);
+        let Some(choice) = daemon.traffic().choice(id) else { continue };
+        let total: u32 = match &choice.pick {
+            Pick::One(shares) => shares.iter().map(|(_, share)| share).sum(),
+            _ => 1,
+        };
+        service.policy.each(|region| {
+            let share = match &choice.pick {
+                Pick::One(shares) => shares.iter().find(|(id, _)| *id == region).map_or(0, |(_, share)| *share),
+                pick => u32::from(pick.has(region)),
+            };
+            let region = config.regions.name(region).to_string();
+            gauge!("pointsman_service_share", "service" => name.to_owned(), "region" => region)
+                .set(f64::from(share) / f64::from(total.max(1)));
+        });
+        gauge!("pointsman_service_ttl_seconds", "service" => name.to_owned()).set(f64::from(choice.ttl));
+    }
+}
+
+fn workflows(daemon: &Daemon, running: &Running) {
+    let executions = daemon.executions(running.now, 0);
+    let obligations = daemon.obligations(running.now);
+    for (position, workflow) in daemon.setup().workflows.iter().enumerate() {
+        let (state, _) = daemon.trigger_words(position, running.now.mono);
+        for each in ["idle", "holding", "blocked", "ran", "manual"] {
+            set("pointsman_trigger", &[("workflow", &workflow.name), ("state", each)], state == each);
+        }
+        for each in [State::Running, State::Paused, State::Failing, State::Cancelling] {
+            let count = executions.iter().filter(|view| view.workflow == workflow.name && view.state == each);
+            let labels = [("workflow", workflow.name.clone()), ("state", state_word(each).to_owned())];
+            gauge!("pointsman_executions", &labels).set(count.count() as f64);
+        }
+    }
+    for region in daemon.setup().config.regions.names() {
+        let owed = obligations.iter().filter(|obligation| obligation.region == region).count();
+        gauge!("pointsman_obligations_open", "region" => region.to_owned()).set(owed as f64);
+    }
+}
+
+fn queries(running: &Running) {
+    for (counted, value) in running.counts.iter() {
+        let word = counted.word();
+        match counted {
+            Counter::NoError
+            | Counter::FormErr
+            | Counter::ServFail
+            | Counter::NxDomain
+            | Counter::NotImp
+            | Counter::Refused
+            | Counter::YxDomain
+            | Counter::BadVers => counter!("pointsman_queries_total", "rcode" => word).absolute(value),
+            _ => counter!("pointsman_query_events_total", "event" => word).absolute(value),
+        }
+    }
+}
+
+/// A gauge of a state set: 1 for the state that is, 0 for the others.
+fn set(name: &'static str, labels: &[(&'static str, &str)], is: bool) {
+    let labels: Vec<(&'static str, String)> = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    gauge!(name, &labels).set(bit(is));
+}
+
+fn bit(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Running => "running",
+        State::Paused => "paused",
+        State::Failing => "failing",
+        State::Cancelling => "cancelling",
+        State::Succeeded => "succeeded",
+        State::SucceededWithExceptions => "succeeded_with_exceptions",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+    }
+}
