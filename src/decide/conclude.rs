@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::daemon::{AUTOMATION, Aftermath, CEILING, Daemon, Effects, GENERATIONS_RESERVED, ROUNDS_MAX};
 use super::event::Answer;
 use super::traffic::Moved;
-use super::trigger::objection;
+use super::trigger::{objection, target_objection};
 use super::{Event, Outside, ServiceMemory, view};
 use crate::base::{Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
 use crate::region::Dial;
 use crate::table::{Answers, Table};
 use crate::workflow::{
-    Act, By, Call, Cause, DialOp, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
+    Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish, Workflow,
 };
 
 impl Daemon {
@@ -165,7 +165,8 @@ impl Daemon {
             let Some(trigger) = &use_.when else { continue };
             let before = self.watches[position].state.clone();
             let region = &self.senses.regions[trigger.region];
-            let due = self.watches[position].state.step(trigger, region, now.mono);
+            let wavers = self.senses.mends(&setup.config, trigger.region);
+            let due = self.watches[position].state.step(trigger, region, wavers, now.mono);
             if let Some(occasion) = due.filter(|_| self.watches[position].starting.is_none()) {
                 match self.start(position, occasion) {
                     Ok(receipt) => {
@@ -194,12 +195,13 @@ impl Daemon {
             activate: use_.activate.or((!leaves).then_some(trigger.region)),
             deactivate: use_.deactivate.or(leaves.then_some(trigger.region)),
         };
-        let fit = |region: RegionId| self.traffic.seat_of(region).is_some_and(|seat| seat.fully_fit());
-        let ends = workflow.ends(&setup.config, wish, &fit).map_err(|why| unfit(why.to_string()))?;
         let region = &self.senses.regions[trigger.region];
-        let seat =
-            self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
-        if let Some(why) = objection(&setup.config, trigger, region, ends.activate, seat) {
+        if let Some(why) = objection(&setup.config, trigger, region) {
+            return Err(unfit(why));
+        }
+        let ends = self.ends(workflow, wish).map_err(unfit)?;
+        let seat = self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
+        if let Some(why) = target_objection(&setup.config, ends.activate, seat) {
             return Err(unfit(why));
         }
         let plan = workflow.plan(&setup.config, ends).map_err(|why| unfit(why.to_string()))?;
@@ -212,6 +214,17 @@ impl Daemon {
         };
         let gate = self.gate();
         self.engine.start(plan, cause, &gate, &mut self.rng)
+    }
+
+    /// The ends of a move: to a healthy region, or to a degraded one if there is no healthy one.
+    pub(super) fn ends(&self, workflow: &Workflow, wish: Wish) -> Result<Ends, String> {
+        let config = &self.setup.config;
+        let seat = |region: RegionId| self.traffic.seat_of(region);
+        let healthy = |region: RegionId| seat(region).is_some_and(|seat| seat.fully_fit());
+        let serves =
+            |region: RegionId| seat(region).is_some_and(|seat| target_objection(config, region, seat).is_none());
+        let ends = workflow.ends(config, wish, &healthy).or_else(|_| workflow.ends(config, wish, &serves));
+        ends.map_err(|why| why.to_string())
     }
 
     /// Lets the engine do what is due; tells whether something came of it that must be looked

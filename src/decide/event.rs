@@ -166,7 +166,7 @@ impl Event {
             Self::Overridden { .. } => "region.overridden",
             Self::Released { .. } => "region.released",
             Self::Automation { .. } => "automation",
-            Self::Trigger { .. } => "workflow.trigger",
+            Self::Trigger { .. } => "trigger",
             Self::Store { .. } => "store",
         }
     }

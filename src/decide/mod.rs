@@ -24,4 +24,4 @@ pub use order::{OVERRIDE_SPAN_MAX, Order, What};
 pub use sense::{Change, GroupState, Senses};
 pub use setup::Setup;
 pub use traffic::{Moved, Outside, ServiceMemory, Traffic};
-pub use trigger::{TriggerState, objection};
+pub use trigger::{TriggerState, objection, target_objection};

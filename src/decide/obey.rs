@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::daemon::{AUTOMATION, Daemon, Off, Said, Watch};
 use super::trigger::TriggerState;
 use super::{Event, OVERRIDE_SPAN_MAX, Order, What};
-use crate::base::{Now, RegionId, Timestamp, Token, show_span};
+use crate::base::{Now, RegionId, ServiceId, Timestamp, Token, show_span};
+use crate::config::SwitchedBy;
 use crate::region::{Dial, Override, OverrideKind};
 use crate::workflow::{By, Cause, DialOp, Wish};
 
@@ -57,14 +58,22 @@ impl Daemon {
                     owner: Some(order.owner),
                     reason: order.reason,
                 });
-                let names: Vec<_> =
-                    held.iter().map(|id| self.setup.config.services.name(*id).to_string()).collect();
+                let names = |ids: &[&ServiceId]| {
+                    let each: Vec<_> = ids.iter().map(|id| &**self.setup.config.services.name(**id)).collect();
+                    each.join(", ")
+                };
                 let mut said = format!("{region} is released");
                 if let Some(word) = word {
                     said.push_str(&format!("; it was: {word}"));
                 }
-                if !names.is_empty() {
-                    said.push_str(&format!("; it returns to {}", names.join(", ")));
+                let (follow, dialled): (Vec<_>, Vec<_>) = held.iter().partition(|id| {
+                    self.setup.config.services[**id].switched_by == SwitchedBy::Health
+                });
+                if !follow.is_empty() {
+                    said.push_str(&format!("; it returns to {}", names(&follow)));
+                }
+                if !dialled.is_empty() {
+                    said.push_str(&format!("; {} moves when it is dialled", names(&dialled)));
                 }
                 Ok(Said::Done(said))
             }
@@ -158,8 +167,7 @@ impl Daemon {
             activate: activate.map(|name| self.region(name)).transpose()?,
             deactivate: Some(self.region(deactivate)?),
         };
-        let fit = |region: RegionId| self.traffic.seat_of(region).is_some_and(|seat| seat.fully_fit());
-        let ends = workflow.ends(&setup.config, wish, &fit).map_err(|why| why.to_string())?;
+        let ends = self.ends(workflow, wish)?;
         let plan = workflow.plan(&setup.config, ends).map_err(|why| why.to_string())?;
         let gate = self.gate();
         self.engine_moved = true;
@@ -190,7 +198,7 @@ impl Daemon {
             by: dial.by.clone(),
             reason: dial.reason.clone(),
         };
-        self.traffic.set_dial(id, dial).map_err(|newer| {
+        self.traffic.set_dial(&config, id, dial).map_err(|newer| {
             format!("stale: dialled meanwhile by {} with token {}", newer.by, newer.token)
         })?;
         self.keep_service(id);

@@ -156,6 +156,12 @@ impl Senses {
         flips
     }
 
+    /// The newest results of what is broken in a region speak against its being broken.
+    pub fn mends(&self, config: &Config, region: RegionId) -> bool {
+        let mut checks = config.regions[region].layers.values().flatten().map(|id| &self.checks[*id]);
+        checks.any(|check| check.verdict() == Verdict::Fail && check.window().wavers())
+    }
+
     /// Every check and every group has brought at least one result: the first round is over.
     pub fn first_round_over(&self) -> bool {
         self.checks.values().all(|check| check.window().seen())

@@ -182,13 +182,20 @@ impl Traffic {
     ///
     /// # Errors
     /// A stale token: somebody with a higher one has dialled since.
-    pub fn set_dial(&mut self, service: ServiceId, dial: Dial) -> Result<(), Dial> {
+    pub fn set_dial(&mut self, config: &Config, service: ServiceId, dial: Dial) -> Result<(), Dial> {
         let state = &mut self.services[service];
         if let Some(before) = state.dial.as_ref().filter(|before| before.token > dial.token) {
             return Err(before.clone());
         }
         state.dial = Some(dial);
         self.touched = true;
+        // Where traffic is sent on purpose, nothing is held back any more.
+        let dial = state.dial.as_ref().expect("it was just set");
+        for (region, member) in &mut state.members {
+            if dial.share(config.regions.name(*region)) > 0 {
+                member.release();
+            }
+        }
         Ok(())
     }
 

@@ -57,7 +57,14 @@ impl TriggerState {
     }
 
     /// Moves on with what the region is now; tells the occasion if the workflow is due.
-    pub fn step(&mut self, trigger: &Trigger, region: &RegionState, now: Mono) -> Option<u64> {
+    /// `wavers`: the newest results speak against what is concluded.
+    pub fn step(
+        &mut self,
+        trigger: &Trigger,
+        region: &RegionState,
+        wavers: bool,
+        now: Mono,
+    ) -> Option<u64> {
         let Some(occasion) = region.known().and_then(|known| occasion(trigger, known)) else {
             *self = Self::Idle;
             return None;
@@ -74,9 +81,10 @@ impl TriggerState {
                 now
             }
         };
-        // A veiled region may be anything by now: it keeps its turn, and starts nothing.
-        let over = now.since(since) >= trigger.hold && region.unknown_since().is_none() && region.measured();
-        over.then_some(occasion)
+        // A veiled region may be anything by now, and one that has begun to answer may be back
+        // before the role has moved: it keeps its turn, and starts nothing.
+        let sure = region.unknown_since().is_none() && region.measured() && !wavers;
+        (sure && now.since(since) >= trigger.hold).then_some(occasion)
     }
 
     /// It must not start.
@@ -113,14 +121,8 @@ fn occasion(trigger: &Trigger, known: &Known) -> Option<u64> {
     }
 }
 
-/// What stands against starting a workflow by itself, apart from the engine's own rules.
-pub fn objection(
-    config: &Config,
-    trigger: &Trigger,
-    region: &RegionState,
-    activate: RegionId,
-    seat: &Seat,
-) -> Option<String> {
+/// What of the region itself stands against starting a workflow on it.
+pub fn objection(config: &Config, trigger: &Trigger, region: &RegionState) -> Option<String> {
     let known = region.known()?;
     let flipped = config.regions.name(trigger.region);
     if !known.armed {
@@ -132,16 +134,22 @@ pub fn objection(
             known.why
         ));
     }
-    if !seat.fully_fit() {
-        let name = config.regions.name(activate);
-        let health = seat.known.map_or("not measured yet", |health| health.word());
-        let why = match (seat.quarantined, seat.drained, seat.veiled) {
-            (true, ..) => "quarantined".to_owned(),
-            (_, true, _) => "drained".to_owned(),
-            (.., true) => format!("unknown, last known {health}"),
-            _ => health.to_owned(),
-        };
-        return Some(format!("{name} is not fit to take over: {why}"));
-    }
     None
+}
+
+/// What stands against moving to a region: it must be known to serve, right now. A degraded
+/// one will do if no healthy one is left.
+pub fn target_objection(config: &Config, target: RegionId, seat: &Seat) -> Option<String> {
+    if seat.fully_fit() || (seat.fit() && !seat.veiled && seat.known.is_some()) {
+        return None;
+    }
+    let name = config.regions.name(target);
+    let health = seat.known.map_or("not measured yet", |health| health.word());
+    let why = match (seat.quarantined, seat.drained, seat.veiled) {
+        (true, ..) => "quarantined".to_owned(),
+        (_, true, _) => "drained".to_owned(),
+        (.., true) => format!("unknown, last known {health}"),
+        _ => health.to_owned(),
+    };
+    Some(format!("{name} is not fit to take over: {why}"))
 }
