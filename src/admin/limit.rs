@@ -1,8 +1,8 @@
 //! A listener that accepts only so many connections at once.
 
-use std::sync::Arc;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::serve::Listener;
@@ -43,7 +43,11 @@ pub(super) struct Permitted<T> {
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Permitted<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }

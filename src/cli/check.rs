@@ -16,7 +16,11 @@ pub(super) fn run(common: &Common) -> Done {
         Err(mistakes) => {
             let errors = mistakes.errors();
             let count = if errors == 1 { "1 mistake".to_owned() } else { format!("{errors} mistakes") };
-            return Err(Exit::No(format!("{}{}: {count}", mistakes.render(colour(true)), common.config.display())));
+            return Err(Exit::No(format!(
+                "{}{}: {count}",
+                mistakes.render(colour(true)),
+                common.config.display()
+            )));
         }
     };
     complain(&warnings.render(colour(true)));
@@ -59,7 +63,10 @@ fn report(path: &str, setup: &Setup, guarantees: &[Guarantee]) -> String {
                     "another is promoted all the same: two may be writable until the old one is fenced"
                 }
             };
-            out.push_str(&format!("  {}: if the old writer cannot be reached, {words}\n", config.clusters.name(id)));
+            out.push_str(&format!(
+                "  {}: if the old writer cannot be reached, {words}\n",
+                config.clusters.name(id)
+            ));
         }
     }
     out
@@ -97,7 +104,11 @@ fn show(guarantee: &Guarantee) -> String {
     }
     match guarantee.dwell_min {
         Some(dwell) => line("a region that was out stays out at least", show_span(dwell), ""),
-        None => line("a region that was out stays out", "held".to_owned(), "until a person or a workflow lets it back"),
+        None => line(
+            "a region that was out stays out",
+            "held".to_owned(),
+            "until a person or a workflow lets it back",
+        ),
     }
     out
 }

@@ -37,12 +37,21 @@ fn socket(common: &Common) -> Result<PathBuf, Exit> {
 }
 
 /// Gets something from the daemon.
-pub(super) fn get<T: DeserializeOwned>(common: &Common, path: &str, query: &[(&str, &str)]) -> Result<T, Exit> {
+pub(super) fn get<T: DeserializeOwned>(
+    common: &Common,
+    path: &str,
+    query: &[(&str, &str)],
+) -> Result<T, Exit> {
     ask(common, Method::GET, path, query, None::<&()>)
 }
 
 /// Gives an order; what the daemon says to it.
-pub(super) fn order(common: &Common, owner: Option<String>, reason: String, what: What) -> Result<String, Exit> {
+pub(super) fn order(
+    common: &Common,
+    owner: Option<String>,
+    reason: String,
+    what: What,
+) -> Result<String, Exit> {
     let order = Order { owner: owner.unwrap_or_else(whoami), reason, what };
     let answer: OrderAnswer = ask(common, Method::POST, "/v1/orders", &[], Some(&order))?;
     Ok(answer.said)

@@ -23,8 +23,9 @@ const PAYLOAD: u16 = 1232;
 pub(super) fn run(common: &Common, query: &Query) -> Done {
     let name = Name::parse(&query.name)
         .map_err(|why| Exit::No(format!("`{}` is not a domain name: {why}", query.name)))?;
-    let rtype = RecordType::parse(query.qtype.as_bytes())
-        .ok_or_else(|| Exit::No(format!("`{}` is not a record type; write A, AAAA, SOA … or TYPE65280", query.qtype)))?;
+    let rtype = RecordType::parse(query.qtype.as_bytes()).ok_or_else(|| {
+        Exit::No(format!("`{}` is not a record type; write A, AAAA, SOA … or TYPE65280", query.qtype))
+    })?;
     let table = match &query.zone {
         Some(file) => zone_table(file, query.origin.as_deref(), &name)?,
         None => config_table(&common.config)?,
@@ -35,7 +36,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     let mut rng = fastrand::Rng::with_seed(1);
     let length = answer(&message, &mut out, &table, &asker, &mut rng, &mut Counts::default())
         .ok_or_else(|| Exit::No("the server would not answer this at all".to_owned()))?;
-    let shown = Message::read(&out[..length]).map_err(|why| Exit::No(format!("the answer does not read back: {why}")))?;
+    let shown = Message::read(&out[..length])
+        .map_err(|why| Exit::No(format!("the answer does not read back: {why}")))?;
     print(&shown.to_string());
     Ok(())
 }
@@ -43,7 +45,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
 /// What the configuration answers before anything is known of its regions.
 fn config_table(path: &Path) -> Result<Arc<Table>, Exit> {
     let (setup, _) = sys::load(path).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
-    let mut daemon = Daemon::new(setup, Err("a query needs no store".to_owned()), fastrand::Rng::with_seed(1));
+    let mut daemon =
+        Daemon::new(setup, Err("a query needs no store".to_owned()), fastrand::Rng::with_seed(1));
     let effects = daemon.conclude(Clock.now());
     Ok(effects.publish.expect("the first conclusion always compiles a table"))
 }
@@ -56,7 +59,10 @@ fn zone_table(file: &Path, origin: Option<&str>, name: &Name) -> Result<Arc<Tabl
         None => {
             let text = std::fs::read_to_string(file)
                 .map_err(|why| Exit::Missing(format!("cannot read {}: {why}", file.display())))?;
-            stated_origin(&text).into_iter().chain(std::iter::successors(Some(name.clone()), Name::parent)).collect()
+            stated_origin(&text)
+                .into_iter()
+                .chain(std::iter::successors(Some(name.clone()), Name::parent))
+                .collect()
         }
     };
     let mut first_trouble = None;

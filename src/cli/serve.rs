@@ -63,12 +63,13 @@ fn sockets(config: &Config) -> Result<Sockets, Exit> {
 
 async fn serve(common: &Common, setup: Arc<Setup>, sockets: Option<Sockets>) -> Done {
     let metrics = admin::install_metrics().map_err(Exit::Missing)?;
-    let http = match setup.config.listen.http {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
-            Exit::Missing(format!("cannot listen on {address} (`listen: http:`): {why}"))
-        })?),
-        None => None,
-    };
+    let http =
+        match setup.config.listen.http {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
+                Exit::Missing(format!("cannot listen on {address} (`listen: http:`): {why}"))
+            })?),
+            None => None,
+        };
     let control_socket = setup.config.listen.control.clone();
     let systemd = Systemd::new();
     let (handle, mut daemon) = control::start(Options { setup, sockets, listener: None, systemd });

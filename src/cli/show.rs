@@ -82,7 +82,10 @@ fn regions(status: &Status) -> String {
                 region.name.as_str().into(),
                 painted(health, health_paint(region.health)),
                 region.since.map_or("-".to_owned(), |since| ago(since, status.at)).into(),
-                painted(region.duty.word(), if region.duty == Duty::Active { Paint::Plain } else { Paint::Warn }),
+                painted(
+                    region.duty.word(),
+                    if region.duty == Duty::Active { Paint::Plain } else { Paint::Warn },
+                ),
                 why.into(),
             ]
         })

@@ -43,7 +43,10 @@ pub(super) fn run(common: &Common, command: WorkflowCommand) -> Done {
 fn lint(common: &Common, files: &[std::path::PathBuf]) -> Done {
     let (config, _) = sys::load_config(&common.config).map_err(|mistakes| {
         let config = common.config.display();
-        Exit::No(format!("{}workflows are checked against {config}, which has mistakes", mistakes.render(colour(true))))
+        Exit::No(format!(
+            "{}workflows are checked against {config}, which has mistakes",
+            mistakes.render(colour(true))
+        ))
     })?;
     let uses: Vec<WorkflowUse> = match files.is_empty() {
         true => config.workflows.clone(),
@@ -89,8 +92,7 @@ fn describe(workflow: &Workflow) -> String {
         .stages
         .iter()
         .map(|stage| {
-            let needs: Vec<_> =
-                stage.needs.iter().map(|need| workflow.stages[*need].name.as_str()).collect();
+            let needs: Vec<_> = stage.needs.iter().map(|need| workflow.stages[*need].name.as_str()).collect();
             match needs.is_empty() {
                 true => stage.name.clone(),
                 false => format!("{} (after {})", stage.name, needs.join(", ")),

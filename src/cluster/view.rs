@@ -35,6 +35,30 @@ pub enum NodeView {
     Unmeasured(String),
 }
 
+impl NodeView {
+    /// In one word, for people: what the voter told, or how it failed to.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Answered(Facts::Raft(facts)) if facts.learner => "learner",
+            Self::Answered(Facts::Raft(facts)) => match facts.leader {
+                Some(leader) if leader == facts.member => "leads",
+                Some(_) => "follows",
+                None => "no leader",
+            },
+            Self::Answered(Facts::Postgres(facts)) => match (facts.in_recovery, facts.fenced) {
+                (true, _) => "standby",
+                (false, true) => "fenced",
+                (false, false) => "writer",
+            },
+            Self::Refused(_) => "refused",
+            Self::Silent(_) => "silent",
+            Self::Denied(_) => "denied",
+            Self::Rubbish(_) => "rubbish",
+            Self::Unmeasured(_) => "not asked",
+        }
+    }
+}
+
 /// Facts, by family of systems.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Facts {

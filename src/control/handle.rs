@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::Now;
-use crate::cluster::Round;
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
-use crate::health::Sample;
+use crate::health::Finding;
 
 /// Letters that may wait. Whoever writes more waits with them.
 pub(super) const MAIL_MAX: usize = 256;
@@ -47,9 +46,19 @@ pub struct Gone;
 #[derive(Clone, Debug)]
 pub enum Told {
     /// A probe's result.
-    Sample(Sample),
-    /// A round's.
-    Round(Round),
+    Sample {
+        /// The check.
+        check: String,
+        /// What it found.
+        finding: Finding,
+    },
+    /// What asking every voter of a group has brought.
+    Round {
+        /// The group.
+        group: String,
+        /// In a word for each voter.
+        voters: Vec<&'static str>,
+    },
     /// Something happened.
     Event(Event),
     /// A call to an agent is made, or has ended.

@@ -41,7 +41,10 @@ impl Reloader {
             }
             Err(mistakes) => {
                 let errors = mistakes.errors();
-                Err(format!("{}{errors} mistakes; the configuration that runs goes on", mistakes.render(false)))
+                Err(format!(
+                    "{}{errors} mistakes; the configuration that runs goes on",
+                    mistakes.render(false)
+                ))
             }
         };
         if let Err(why) = &said {

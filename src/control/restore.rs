@@ -56,7 +56,8 @@ pub fn executions_on_disk(directory: &Path, now: Now) -> Result<Vec<ExecutionVie
     let reader = Reader::open(directory).map_err(|why| why.to_string())?;
     let head = reader.head().map_err(|why| why.to_string())?;
     let replay = reader.replay().map_err(|why| why.to_string())?;
-    let records = store::workflow_records(&replay).map_err(|(index, why)| format!("record {index}: {why}"))?;
+    let records =
+        store::workflow_records(&replay).map_err(|(index, why)| format!("record {index}: {why}"))?;
     let engine = Engine::restore(head.epoch + 1, [], records, now.mono).map_err(|why| why.to_string())?;
     let mut views: Vec<ExecutionView> = engine.settled().cloned().collect();
     views.extend(engine.executions(now));

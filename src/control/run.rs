@@ -16,9 +16,10 @@ use tracing::{error, info, warn};
 
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
-use super::{tell, telemetry};
+use super::{telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
+use crate::cluster::NodeView;
 use crate::config::{Config, Mode};
 use crate::decide::{Daemon, Order, Said, Setup, Write};
 use crate::dns::Counts;
@@ -218,8 +219,14 @@ impl Control {
         }
         if let Some(listener) = &self.listener {
             let told = match report {
-                Report::Sample(sample) => Told::Sample(sample),
-                Report::Round(round) => Told::Round(round),
+                Report::Sample(sample) => Told::Sample {
+                    check: config.checks.name(sample.check).to_string(),
+                    finding: sample.finding,
+                },
+                Report::Round(round) => {
+                    let voters = round.views.iter().map(NodeView::word).collect();
+                    Told::Round { group: config.groups.name(round.group).to_string(), voters }
+                }
             };
             // Whoever listened may have left.
             let _ = listener.send(told);
@@ -354,7 +361,11 @@ impl Control {
     fn publish(&self, table: Arc<Table>) {
         let served = self.table.load().generation();
         if table.generation() <= served {
-            error!(served = served.0, offered = table.generation().0, "a table that is not newer was refused");
+            error!(
+                served = served.0,
+                offered = table.generation().0,
+                "a table that is not newer was refused"
+            );
             return;
         }
         self.table.store(table);
@@ -385,7 +396,9 @@ impl Control {
     fn write(&mut self, write: Write) {
         let mut batch = Batch::default();
         batch.workflow(write.entries);
-        batch.puts.extend(write.state.into_iter().map(|(key, value)| (key, value.map(|value| value.to_string()))));
+        batch
+            .puts
+            .extend(write.state.into_iter().map(|(key, value)| (key, value.map(|value| value.to_string()))));
         let Some(store) = &mut self.store else { return };
         if let Err(why) = store.append(batch) {
             self.daemon.store_failed(&why.to_string(), Clock.now());
@@ -449,7 +462,10 @@ impl Control {
 
     async fn end(mut self) {
         if !self.calls.is_empty() {
-            warn!(calls = self.calls.len(), "calls are still under way; they are looked at again at the next start");
+            warn!(
+                calls = self.calls.len(),
+                "calls are still under way; they are looked at again at the next start"
+            );
         }
         self.calls.abort_all();
         // Threads are joined: not on this one.

@@ -28,10 +28,16 @@ pub(super) fn describe() {
     describe_gauge!("pointsman_check_verdict", "1 for the verdict that a check has come to, else 0.");
     describe_gauge!("pointsman_check_unknown_intervals", "For how many intervals nothing could be measured.");
     describe_gauge!("pointsman_cluster_standing", "1 for how a group of voters stands, else 0.");
-    describe_gauge!("pointsman_quorum_margin", "How many voters a group can lose and still commit; below 0: it cannot.");
+    describe_gauge!(
+        "pointsman_quorum_margin",
+        "How many voters a group can lose and still commit; below 0: it cannot."
+    );
     describe_gauge!("pointsman_cluster_voters", "Voters of a group, as configured.");
     describe_gauge!("pointsman_cluster_voters_reached", "Voters of a group that answered.");
-    describe_gauge!("pointsman_service_share", "Share of a service's answers that a region gets; 0: it is not answered.");
+    describe_gauge!(
+        "pointsman_service_share",
+        "Share of a service's answers that a region gets; 0: it is not answered."
+    );
     describe_gauge!("pointsman_service_ttl_seconds", "TTL of a service's answers.");
     describe_gauge!("pointsman_table_generation", "Number of the table that is served.");
     describe_gauge!("pointsman_trigger", "1 for how a workflow's trigger stands, else 0.");
@@ -39,13 +45,22 @@ pub(super) fn describe() {
     describe_gauge!("pointsman_obligations_open", "What a region still owes before it may serve.");
     describe_gauge!("pointsman_automation_enabled", "1 while workflows may start and go on.");
     describe_gauge!("pointsman_store_healthy", "1 while the journal can be written.");
-    describe_gauge!("pointsman_config_reload_success", "0 if the configuration on disk could not be taken over.");
+    describe_gauge!(
+        "pointsman_config_reload_success",
+        "0 if the configuration on disk could not be taken over."
+    );
     describe_counter!("pointsman_flips_total", "Changes of a region's health.");
     describe_counter!("pointsman_queries_total", "Answers, by response code.");
-    describe_counter!("pointsman_query_events_total", "What else happened to queries: transports, truncation, drops.");
+    describe_counter!(
+        "pointsman_query_events_total",
+        "What else happened to queries: transports, truncation, drops."
+    );
     describe_counter!("pointsman_executions_total", "Executions that are over, by how they ended.");
     describe_counter!("pointsman_stages_total", "Calls to agents that have ended, by outcome.");
-    describe_counter!("pointsman_journal_facts_lost_total", "Facts that never reached the journal because the store stayed away.");
+    describe_counter!(
+        "pointsman_journal_facts_lost_total",
+        "Facts that never reached the journal because the store stayed away."
+    );
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
@@ -75,12 +90,14 @@ pub(super) fn call(workflow: &str, stage: &str, outcome: &'static str, took: std
     let labels = [("workflow", workflow.to_owned()), ("stage", stage.to_owned())];
     histogram!("pointsman_stage_duration_seconds", &labels).record(took);
     let [workflow, stage] = labels;
-    counter!("pointsman_stages_total", "workflow" => workflow.1, "stage" => stage.1, "outcome" => outcome).increment(1);
+    counter!("pointsman_stages_total", "workflow" => workflow.1, "stage" => stage.1, "outcome" => outcome)
+        .increment(1);
 }
 
 /// An execution is over.
 pub(super) fn execution_over(workflow: &str, state: State) {
-    counter!("pointsman_executions_total", "workflow" => workflow.to_owned(), "state" => state_word(state)).increment(1);
+    counter!("pointsman_executions_total", "workflow" => workflow.to_owned(), "state" => state_word(state))
+        .increment(1);
 }
 
 /// A reload has come to something.
@@ -122,7 +139,11 @@ fn regions(daemon: &Daemon, config: &Config) {
         let name = &**config.regions.name(region);
         let state = &daemon.senses().regions[region];
         for health in Health::ALL {
-            set("pointsman_region_health", &[("region", name), ("state", health.word())], state.health() == health);
+            set(
+                "pointsman_region_health",
+                &[("region", name), ("state", health.word())],
+                state.health() == health,
+            );
         }
         let duty = daemon.traffic().duty(region);
         for each in Duty::ALL {
@@ -138,7 +159,11 @@ fn checks(daemon: &Daemon, config: &Config, running: &Running) {
         let name = &**config.checks.name(id);
         let state = &daemon.senses().checks[id];
         for verdict in Verdict::ALL {
-            set("pointsman_check_verdict", &[("check", name), ("verdict", verdict.word())], state.verdict() == verdict);
+            set(
+                "pointsman_check_verdict",
+                &[("check", name), ("verdict", verdict.word())],
+                state.verdict() == verdict,
+            );
         }
         let unknown = state.window().unknown_for(running.now.mono).unwrap_or_default();
         let intervals = unknown.as_secs_f64() / spec.schedule.interval.as_secs_f64();
@@ -171,7 +196,9 @@ fn services(daemon: &Daemon, config: &Config) {
         };
         service.policy.each(|region| {
             let share = match &choice.pick {
-                Pick::One(shares) => shares.iter().find(|(id, _)| *id == region).map_or(0, |(_, share)| *share),
+                Pick::One(shares) => {
+                    shares.iter().find(|(id, _)| *id == region).map_or(0, |(_, share)| *share)
+                }
                 pick => u32::from(pick.has(region)),
             };
             let region = config.regions.name(region).to_string();
@@ -221,7 +248,8 @@ fn queries(running: &Running) {
 
 /// A gauge of a state set: 1 for the state that is, 0 for the others.
 fn set(name: &'static str, labels: &[(&'static str, &str)], is: bool) {
-    let labels: Vec<(&'static str, String)> = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    let labels: Vec<(&'static str, String)> =
+        labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
     gauge!(name, &labels).set(bit(is));
 }
 

@@ -41,7 +41,13 @@ pub(super) fn log(event: &Event) {
                 info!(event = kind, table = table.0, %service, %regions, ttl = answer.ttl, "{service} answers {regions}: {}", answer.rule);
             }
             if services.len() > NAMED_MAX {
-                info!(event = kind, table = table.0, services = services.len(), "and {} more services", services.len() - NAMED_MAX);
+                info!(
+                    event = kind,
+                    table = table.0,
+                    services = services.len(),
+                    "and {} more services",
+                    services.len() - NAMED_MAX
+                );
             }
         }
         Event::Dialled { service, shares, by, reason } => {

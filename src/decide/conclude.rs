@@ -13,7 +13,8 @@ use crate::config::Mode;
 use crate::region::Dial;
 use crate::table::{Answers, Table};
 use crate::workflow::{
-    Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish, Workflow,
+    Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
+    Workflow,
 };
 
 impl Daemon {
@@ -200,7 +201,8 @@ impl Daemon {
             return Err(unfit(why));
         }
         let ends = self.ends(workflow, wish).map_err(unfit)?;
-        let seat = self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
+        let seat =
+            self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
         if let Some(why) = target_objection(&setup.config, ends.activate, seat) {
             return Err(unfit(why));
         }
@@ -221,8 +223,9 @@ impl Daemon {
         let config = &self.setup.config;
         let seat = |region: RegionId| self.traffic.seat_of(region);
         let healthy = |region: RegionId| seat(region).is_some_and(|seat| seat.fully_fit());
-        let serves =
-            |region: RegionId| seat(region).is_some_and(|seat| target_objection(config, region, seat).is_none());
+        let serves = |region: RegionId| {
+            seat(region).is_some_and(|seat| target_objection(config, region, seat).is_none())
+        };
         let ends = workflow.ends(config, wish, &healthy).or_else(|_| workflow.ends(config, wish, &serves));
         ends.map_err(|why| why.to_string())
     }

@@ -25,7 +25,7 @@ use crate::cluster::Round;
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
 use crate::table::{Answers, Table};
-use crate::workflow::{Call, Engine, Heard, Outcome, Receipt, Refusal, ExecutionView};
+use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
 /// What an earlier process left in the store.
 #[derive(Debug)]

@@ -102,11 +102,9 @@ impl Outbox {
         let state: Vec<_> = std::mem::take(&mut self.state).into_iter().collect();
         let mut entries = engine.clone().unwrap_or_default();
         let ended = entries.iter().filter(|entry| entry.kind == "workflow.settled");
-        let settled = ended.filter_map(|entry| {
-            match Record::read(entry.kind, &entry.body)?.ok()? {
-                Record::Settled(view) => Some(*view),
-                _ => None,
-            }
+        let settled = ended.filter_map(|entry| match Record::read(entry.kind, &entry.body)?.ok()? {
+            Record::Settled(view) => Some(*view),
+            _ => None,
         });
         let settled = settled.collect();
         entries.extend(facts.iter().map(|(at, event)| Entry {

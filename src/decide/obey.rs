@@ -59,16 +59,17 @@ impl Daemon {
                     reason: order.reason,
                 });
                 let names = |ids: &[&ServiceId]| {
-                    let each: Vec<_> = ids.iter().map(|id| &**self.setup.config.services.name(**id)).collect();
+                    let each: Vec<_> =
+                        ids.iter().map(|id| &**self.setup.config.services.name(**id)).collect();
                     each.join(", ")
                 };
                 let mut said = format!("{region} is released");
                 if let Some(word) = word {
                     said.push_str(&format!("; it was: {word}"));
                 }
-                let (follow, dialled): (Vec<_>, Vec<_>) = held.iter().partition(|id| {
-                    self.setup.config.services[**id].switched_by == SwitchedBy::Health
-                });
+                let (follow, dialled): (Vec<_>, Vec<_>) = held
+                    .iter()
+                    .partition(|id| self.setup.config.services[**id].switched_by == SwitchedBy::Health);
                 if !follow.is_empty() {
                     said.push_str(&format!("; it returns to {}", names(&follow)));
                 }

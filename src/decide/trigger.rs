@@ -58,13 +58,7 @@ impl TriggerState {
 
     /// Moves on with what the region is now; tells the occasion if the workflow is due.
     /// `wavers`: the newest results speak against what is concluded.
-    pub fn step(
-        &mut self,
-        trigger: &Trigger,
-        region: &RegionState,
-        wavers: bool,
-        now: Mono,
-    ) -> Option<u64> {
+    pub fn step(&mut self, trigger: &Trigger, region: &RegionState, wavers: bool, now: Mono) -> Option<u64> {
         let Some(occasion) = region.known().and_then(|known| occasion(trigger, known)) else {
             *self = Self::Idle;
             return None;
