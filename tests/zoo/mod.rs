@@ -116,7 +116,7 @@ pub fn config(text: &str) -> Config {
 /// Reads a zone that must be right.
 pub fn zone(apex: &str, text: &str) -> Zone {
     let mut include = |_: &std::path::Path| Err("no files here".to_owned());
-    let apex = Name::parse(apex).unwrap();
+    let apex = Name::parse(apex).expect("it is a name");
     zone::parse(&Source::new("zone", text), &apex, &mut include).unwrap_or_else(|wrong| panic!("{wrong}")).0
 }
 
