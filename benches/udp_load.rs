@@ -356,6 +356,6 @@ fn table() -> Table {
         Image::build(&[zoo::zone("example.com", &zone)], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
     let pick = Pick::One(vec![(RegionId(0), 1), (RegionId(1), 2)]);
     let choice = Choice { pick, ttl: 20 };
-    let answers = config.services.values().map(|service| Arc::new(Answers::compile(service, &choice)));
+    let answers = config.services.values().map(|service| Answers::compile(service, &choice));
     Table::new(Generation(1), image, answers.collect())
 }

@@ -248,7 +248,7 @@ fn nothing_is_lost_while_tables_are_swapped() {
                 let choice = Choice { pick: Pick::One(vec![(region, 1)]), ttl: 20 };
                 let live = table.load();
                 let mut answers = live.all_answers().to_vec();
-                answers[0] = Arc::new(Answers::compile(&config.services[ServiceId(0)], &choice));
+                answers[0] = Answers::compile(&config.services[ServiceId(0)], &choice);
                 table.store(Arc::new(Table::new(generation, Arc::clone(live.image()), answers)));
                 thread::sleep(Duration::from_millis(10));
             }

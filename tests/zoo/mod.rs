@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pointsman::base::{Generation, RegionId, Source};
 use pointsman::config::{self, Config, Surroundings};
@@ -134,7 +133,7 @@ pub fn table() -> Table {
             "broken" => Pick::Servfail,
             _ => Pick::One(vec![(eu, 1)]),
         };
-        Arc::new(Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL }))
+        Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL })
     });
     Table::new(Generation(1), image, answers.collect())
 }
