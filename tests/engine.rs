@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pointsman::base::{Generation, Named};
 use pointsman::dns::{Asker, Counter, Counts, Transport, UDP_PAYLOAD, answer};
 use pointsman::table::{Image, Table};
-use pointsman::wire::{HEADER_OCTETS, Message, Name, Rcode, Record, RecordType, ask};
+use pointsman::wire::{Fault, HEADER_OCTETS, Message, Name, Query, Rcode, Record, RecordType, ask};
 use proptest::prelude::*;
 
 mod zoo;
@@ -531,6 +531,25 @@ fn what_does_not_fit_is_left_out_whole() {
 }
 
 #[test]
+fn an_answer_fits_to_the_octet() {
+    for len in 1..255 {
+        let text: String = (0..3).map(|n| format!("t TXT \"{n}{}\"\n", "x".repeat(len - 1))).collect();
+        let mut engine = Engine::of(&text);
+        let name = Name::parse("t.example.com").unwrap();
+        // Header, question, three records, OPT.
+        let whole = HEADER_OCTETS + name.as_wire().len() + 4 + 3 * (12 + 1 + len) + 11;
+        for (payload, fits) in
+            [(512, whole <= 512), (640, whole <= 640), (whole as u16, true), (whole as u16 - 1, whole <= 512)]
+        {
+            let octets =
+                engine.octets(&ask(1, &name, RecordType::TXT, Some(payload)), Transport::Udp).unwrap();
+            assert_eq!(octets.len() == whole, fits, "{len} {payload}");
+            assert_eq!(octets[2] & 2 != 0, !fits, "TC");
+        }
+    }
+}
+
+#[test]
 fn optional_addresses_go_first_when_room_is_short() {
     let text: String = (0..14)
         .map(|n| format!("@ MX {n} mail{n}\nmail{n} A 192.0.2.{n}\nmail{n} AAAA 2001:db8::{n}\n"))
@@ -583,7 +602,16 @@ fn check_answer(
         return Ok(());
     };
     prop_assert!(len <= room);
-    prop_assert!(transport == Transport::Tcp || len <= usize::from(UDP_PAYLOAD));
+    let edns = match Query::read(query) {
+        Ok(read) => read.edns,
+        Err(Fault::Told { edns, .. }) => edns,
+        Err(Fault::Silence) => None,
+    };
+    let limit = match transport {
+        Transport::Tcp => 65_535,
+        Transport::Udp => edns.map_or(512, |edns| edns.payload.clamp(512, UDP_PAYLOAD)),
+    };
+    prop_assert!(len <= usize::from(limit));
     let reply = &out[..len];
     let message = Message::read(reply).map_err(TestCaseError::fail)?;
     // A second reader, written by others, agrees.

@@ -287,7 +287,7 @@ fn nothing_is_lost_while_tables_are_swapped() {
 }
 
 #[test]
-fn stops_at_once_and_answers_what_has_arrived() {
+fn stops_at_once() {
     let running = start(&["127.0.0.1:0", "[::1]:0"], 2, &limits());
     let idle = connect(running.addresses[0]);
     over_udp(running.addresses[0], &query("host", RecordType::A)).unwrap();
@@ -298,6 +298,17 @@ fn stops_at_once_and_answers_what_has_arrived() {
     // The port is free again.
     let again = Sockets::bind(&[running.addresses[0]], 1);
     assert!(again.is_ok(), "{again:?}");
+}
+
+#[test]
+fn what_waits_when_it_stops_is_answered() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..200 {
+        client.send_to(&query("host", RecordType::A), socket.local_addr().unwrap()).unwrap();
+    }
+    let running = run(Sockets::adopt(vec![socket], vec![], 1).unwrap(), &limits());
+    assert_eq!(running.server.stop()[Counter::NoError], 200);
 }
 
 #[test]
@@ -431,7 +442,7 @@ fn who_says_nothing_is_not_waited_for() {
         }
     });
     assert!(is_closed(&mut silent) && is_closed(&mut trickling));
-    assert!((250..1500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert!((250..5000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     trickle.join().unwrap();
 }
 
