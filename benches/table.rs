@@ -92,7 +92,7 @@ fn ten_thousand_services(rounds: usize) {
     println!("{SERVICES} services: image {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     let compile = |id: ServiceId, region| {
         let choice = Choice { pick: Pick::One(vec![(region, 1)]), ttl: 20 };
-        Arc::new(Answers::compile(&config.services[id], &choice))
+        Answers::compile(&config.services[id], &choice)
     };
     let answers: Vec<_> = config.services.ids().map(|id| compile(id, RegionId(0))).collect();
     let live = ArcSwap::from_pointee(Table::new(Generation(1), image, answers));

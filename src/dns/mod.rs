@@ -12,6 +12,3 @@ mod resolve;
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
-
-#[cfg(test)]
-mod tests;

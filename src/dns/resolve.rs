@@ -30,15 +30,14 @@ pub(super) fn resolve(
     let Some(lowered) = name.get_mut(..question.name.len()) else { return };
     lowered.copy_from_slice(question.name);
     lowered.make_ascii_lowercase();
-    let owner = reply.question();
     let mut walk = Walk {
+        owner: reply.question(),
         reply,
         table,
         rng,
         counts,
         rtype: question.rtype,
-        name,
-        owner,
+        name: &mut name,
         links: 0,
         dnames: [0; LINKS_MAX],
     };
@@ -55,7 +54,7 @@ struct Walk<'w, 'a, 't> {
     counts: &'w mut Counts,
     rtype: RecordType,
     /// The name that is answered now, lower-cased …
-    name: [u8; NAME_OCTETS_MAX],
+    name: &'w mut [u8; NAME_OCTETS_MAX],
     /// … and where it stands in the reply.
     owner: Owner,
     /// How many links of the chain are behind.

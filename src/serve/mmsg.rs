@@ -261,11 +261,10 @@ fn from_destination(control: &mut [u8; CONTROL_OCTETS], len: usize) -> usize {
     let data = &mut control[CONTROL_DATA..];
     match (level, kind) {
         (Some(libc::IPPROTO_IP), Some(libc::IP_PKTINFO)) => {
-            // struct in_pktinfo: interface, our address, the header's destination (ip(7)).
-            const SPEC: usize = offset_of!(libc::in_pktinfo, ipi_spec_dst);
-            const ADDR: usize = offset_of!(libc::in_pktinfo, ipi_addr);
-            data[..SPEC].fill(0);
-            data.copy_within(ADDR..ADDR + 4, SPEC);
+            // struct in_pktinfo: interface, our address, the header's destination (ip(7)). Our
+            // address is where to send from; it differs from the destination for broadcasts only.
+            const INTERFACE: usize = offset_of!(libc::in_pktinfo, ipi_ifindex);
+            data[INTERFACE..INTERFACE + 4].fill(0);
             len
         }
         (Some(libc::IPPROTO_IPV6), Some(libc::IPV6_PKTINFO)) => {

@@ -107,6 +107,11 @@ impl Sockets {
         self.tcp.iter().filter_map(|tcp| tcp.local_addr().ok()).collect()
     }
 
+    /// A copy of one of the UDP sockets.
+    pub fn udp_socket(&self, nth: usize) -> Option<UdpSocket> {
+        self.udp.get(nth)?.socket.try_clone().ok()
+    }
+
     /// Copies of the sockets, to be handed to a daemon that takes over.
     ///
     /// # Errors

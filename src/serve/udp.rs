@@ -17,7 +17,7 @@ use crate::table::Table;
 
 /// A thread that waits for queries looks up this often to see whether it should stop. A prime,
 /// so that threads that started together do not go on waking together.
-pub(super) const WAKE: Duration = Duration::from_millis(241);
+pub(super) const WAKE: Duration = Duration::from_millis(197);
 /// Batches that are still answered after the word to stop, so that what has arrived is not lost.
 const LAST_BATCHES_MAX: usize = 256;
 /// After a fault that waiting may mend, such as a lack of kernel memory.

@@ -196,21 +196,27 @@ impl<'z> Builder<'z> {
     }
 
     /// Gives every name a node that merely has this one below it (an empty non-terminal,
-    /// RFC 8499 §7), and tells the parent of a wildcard that it is one.
+    /// RFC 8499 §7), and tells the parents of wildcards that they are. A wildcard may be such an
+    /// empty name itself (RFC 4592 §2.2.2).
     fn fill_above(&mut self, name: &[u8], zone: u16) {
         let apex_len = usize::from(self.image.zones[usize::from(zone)].apex_len);
-        for above in suffixes(name).skip(1).take_while(|above| above.len() > apex_len) {
-            if self.image.find(above).is_some() {
-                break;
+        let mut wildcards = Vec::new();
+        for here in suffixes(name).take_while(|here| here.len() > apex_len) {
+            if here != name {
+                if self.image.find(here).is_some() {
+                    break;
+                }
+                let at = push_node(&mut self.image.octets, here, zone, Flags(0), 0);
+                self.index(here, at);
             }
-            let at = push_node(&mut self.image.octets, above, zone, Flags(0), 0);
-            self.index(above, at);
+            if is_wildcard(here) {
+                wildcards.push(here);
+            }
         }
-        if is_wildcard(name)
-            && let Some(parent) = parent(name).and_then(|parent| self.image.find(parent))
-        {
-            let parent = parent.number();
-            add_flags(&mut self.image.octets, parent, Flags::WILD);
+        for parent in wildcards.into_iter().filter_map(parent) {
+            if let Some(parent) = self.image.find(parent).map(|node| node.number()) {
+                add_flags(&mut self.image.octets, parent, Flags::WILD);
+            }
         }
     }
 

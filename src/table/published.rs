@@ -12,13 +12,13 @@ use crate::base::{Generation, Index, ServiceId};
 pub struct Table {
     generation: Generation,
     image: Arc<Image>,
-    answers: Vec<Arc<Answers>>,
+    answers: Vec<Answers>,
 }
 
 impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
-    pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Arc<Answers>>) -> Self {
+    pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
         Self { generation, image, answers }
     }
 
@@ -36,11 +36,11 @@ impl Table {
     /// What a service answers.
     #[inline]
     pub fn answers(&self, service: ServiceId) -> Option<&Answers> {
-        self.answers.get(service.position()).map(|answers| &**answers)
+        self.answers.get(service.position())
     }
 
     /// All answers, in the order of the services, for making the next table.
-    pub fn all_answers(&self) -> &[Arc<Answers>] {
+    pub fn all_answers(&self) -> &[Answers] {
         &self.answers
     }
 }

@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pointsman::base::{Generation, RegionId, Source};
 use pointsman::config::{self, Config, Surroundings};
@@ -116,7 +115,7 @@ pub fn config(text: &str) -> Config {
 /// Reads a zone that must be right.
 pub fn zone(apex: &str, text: &str) -> Zone {
     let mut include = |_: &std::path::Path| Err("no files here".to_owned());
-    let apex = Name::parse(apex).unwrap();
+    let apex = Name::parse(apex).expect("it is a name");
     zone::parse(&Source::new("zone", text), &apex, &mut include).unwrap_or_else(|wrong| panic!("{wrong}")).0
 }
 
@@ -134,7 +133,7 @@ pub fn table() -> Table {
             "broken" => Pick::Servfail,
             _ => Pick::One(vec![(eu, 1)]),
         };
-        Arc::new(Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL }))
+        Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL })
     });
     Table::new(Generation(1), image, answers.collect())
 }
