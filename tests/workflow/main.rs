@@ -12,5 +12,6 @@ mod auditor;
 mod chance;
 mod flows;
 mod matrix;
+mod rules;
 mod run;
 mod world;

@@ -32,7 +32,7 @@ impl Journal {
         (stamp, record)
     }
 
-    fn replay(&self) -> Vec<Replayed> {
+    pub fn replay(&self) -> Vec<Replayed> {
         let mut live: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         let mut kept: BTreeSet<u64> = BTreeSet::new();
         for (index, (_, _, threads)) in (0u64..).zip(&self.records) {
@@ -66,7 +66,7 @@ impl Journal {
             .collect()
     }
 
-    fn marks(&self) -> Vec<Mark> {
+    pub fn marks(&self) -> Vec<Mark> {
         self.marks.iter().map(|(key, value)| Mark::read(key, *value).unwrap()).collect()
     }
 }
