@@ -158,6 +158,7 @@ fn an_outcome_that_cannot_be_stored_is_not_lost() {
     run.perform(at, Fate::Honest);
     run.advance();
     run.store_failed();
+    run.advance();
     assert_eq!(state(&run, "prescale"), "running", "not believed before it is durable");
     assert_eq!(view(&run).state, State::Paused);
     assert_eq!(view(&run).why.as_deref(), Some("the store fails: no space left on device"));
@@ -192,14 +193,22 @@ fn behind_a_closed_gate_nothing_new_begins_and_no_time_passes() {
 
 #[test]
 fn an_execution_whose_time_is_up_waits_for_an_operator() {
-    let mut run = begun(EVENTFUL);
-    perform(&mut run, "promote", Fate::Honest);
-    run.sleep(2 * 3600 * SECOND);
-    settle(&mut run);
-    // The calls that nobody answered are given up as well, and looked after.
-    assert_eq!(view(&run).state, State::Paused);
+    let text = r#"
+version: 1
+name: slow
+timeout: 1m
+stages:
+  it: {agent: capacity, timeout: 1h, retry: {max_attempts: 50, initial_interval: 25s, max_interval: 25s, jitter: none}}
+"#;
+    let mut run = begun(text);
+    for _ in 0..3 {
+        perform(&mut run, "it", Fate::Refused(Retry::Backoff));
+        run.sleep_till_woken();
+        settle(&mut run);
+    }
+    assert_eq!((view(&run).state, stages(&run).len()), (State::Paused, 0));
     let why = view(&run).why.unwrap();
-    assert_eq!(why, "its time of 2h was up");
+    assert_eq!(why, "its time of 1m was up");
     let decision = view(&run).decisions.remove(0);
     assert_eq!((decision.stage, decision.choices), (None, vec![Word::Resume, Word::Cancel]));
     let of = whole(&run);
@@ -378,7 +387,7 @@ fn an_unknown_outcome_is_looked_after_then_asked_about() {
         refused(&mut run, looking.clone(), Word::Skip)
             .contains("takes `resolve applied`, `resolve not-applied`")
     );
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if stages(&run).contains(&"promote") {
             perform(&mut run, "promote", Fate::IdleUnknown);
         } else if state(&run, "promote") == "unresolved" {
