@@ -811,8 +811,9 @@ const NEVER: Mono = Mono(Duration::MAX);
 const TAG_LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
 
 /// What an execution of a plan has in its hands for as long as it is not over.
-fn claimed(plan: &Plan) -> BTreeSet<String> {
-    let clusters = plan.clusters().map(|cluster| format!("cluster `{cluster}`"));
+fn claimed(plan: &Plan) -> Vec<String> {
+    let clusters: BTreeSet<&str> = plan.clusters().collect();
+    let clusters = clusters.into_iter().map(|cluster| format!("cluster `{cluster}`"));
     std::iter::once(format!("workflow `{}`", plan.workflow)).chain(clusters).collect()
 }
 

@@ -194,3 +194,210 @@ pub(super) fn judge_owed(
         _ => Then::Again { after },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::UnreachableWriter;
+    use crate::workflow::{
+        ApplicationOp, CapacityOp, DatabaseOp, DialOp, ExecOp, HttpObserve, HttpOp, NotifyOp, Text, Until,
+        WaitOp,
+    };
+
+    fn database(role: DatabaseRole) -> Op {
+        Op::Database(DatabaseOp {
+            cluster: "petstore".into(),
+            role,
+            region: "eu".into(),
+            nodes: vec![],
+            password: None,
+            ca: None,
+            application: ApplicationOp::default(),
+            unreachable_writer: UnreachableWriter::Ask,
+        })
+    }
+
+    fn exec(observable: bool, idempotent: bool) -> Op {
+        let observe = observable.then(|| vec!["look".to_owned()]);
+        Op::Exec(ExecOp { argv: vec!["do".into()], env: BTreeMap::new(), observe, idempotent })
+    }
+
+    fn http(observable: bool, idempotent: bool) -> Op {
+        let observe =
+            observable.then(|| HttpObserve { url: "http://h".into(), applied: 200, not_applied: 404 });
+        Op::Http(HttpOp {
+            method: "POST".into(),
+            url: "http://h".into(),
+            headers: BTreeMap::new(),
+            body: None,
+            expect: vec![(200, 299)],
+            observe,
+            idempotent,
+        })
+    }
+
+    fn capacity() -> Op {
+        Op::Capacity(CapacityOp {
+            region: "eu".into(),
+            percent: 100,
+            capacity: None,
+            url: "http://h".into(),
+            headers: BTreeMap::new(),
+            extra: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn every_op_has_its_way_out_of_not_knowing() {
+        let wait = WaitOp {
+            until: Until::Elapsed(Duration::ZERO),
+            interval: Duration::from_secs(1),
+            consecutive: 1,
+        };
+        let url = Text::Plain("http://h".into());
+        let notify = NotifyOp { channel: "c".into(), url, headers: BTreeMap::new(), message: "m".into() };
+        let dial = DialOp { service: "s".into(), shares: BTreeMap::new() };
+        let table = [
+            (Op::Wait(wait), Recovery::Redo),
+            (Op::Notify(notify), Recovery::Redo),
+            (capacity(), Recovery::Redo),
+            (database(DatabaseRole::Reader), Recovery::LookThenRedo),
+            (database(DatabaseRole::Writer), Recovery::LookThenAsk),
+            (Op::Dial(dial), Recovery::LookThenAsk),
+            (exec(true, true), Recovery::LookThenRedo),
+            (exec(true, false), Recovery::LookThenAsk),
+            (exec(false, true), Recovery::Redo),
+            (exec(false, false), Recovery::Ask),
+            (http(true, true), Recovery::LookThenRedo),
+            (http(true, false), Recovery::LookThenAsk),
+            (http(false, true), Recovery::Redo),
+            (http(false, false), Recovery::Ask),
+        ];
+        for (op, expected) in table {
+            assert_eq!(recovery(&op), expected, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_from_each_outcome() {
+        let seconds = Duration::from_secs;
+        let retry = RetryPolicy { jitter: Jitter::None, max_attempts: 3, ..RetryPolicy::DEFAULT };
+        let why = || "r".to_owned();
+        let no = |retry| Outcome::NotApplied { reason: why(), retry };
+        let dead = || Outcome::Unreachable { reason: why() };
+        let unknown = || Outcome::Unknown { reason: why() };
+        let applied = || Outcome::Applied { detail: why(), outputs: BTreeMap::new(), owed: None };
+        let again = |after| Then::Again { after };
+        let look = |after| Then::Look { after };
+        let fail = |why: &str| Then::Fail { why: why.to_owned() };
+        let (writer, reader) = (database(DatabaseRole::Writer), database(DatabaseRole::Reader));
+        let (blind, redo, seen) = (exec(false, false), exec(false, true), exec(true, true));
+        let base = Case {
+            op: &writer,
+            retry: &retry,
+            act: Act::Apply,
+            tries: 1,
+            looks: 0,
+            elapsed: seconds(1),
+            left: seconds(599),
+            lost: false,
+        };
+        let observe = Case { act: Act::Observe, ..base };
+        let table = [
+            (base, applied(), Then::Done),
+            (observe, applied(), Then::Done),
+            // not applied
+            (base, no(Retry::Backoff), again(seconds(1))),
+            (Case { tries: 2, ..base }, no(Retry::Backoff), again(seconds(2))),
+            (Case { tries: 3, ..base }, no(Retry::Backoff), fail("given up after 3 attempts: r")),
+            (base, no(Retry::After(seconds(7))), again(seconds(7))),
+            (Case { tries: 2, ..base }, no(Retry::After(seconds(1))), again(seconds(2))),
+            (
+                Case { left: seconds(1), ..base },
+                no(Retry::Backoff),
+                fail("no time left for another attempt: r"),
+            ),
+            (base, no(Retry::After(seconds(600))), fail("no time left for another attempt: r")),
+            (base, no(Retry::Never), fail("r")),
+            (Case { tries: 3, lost: true, ..base }, no(Retry::Backoff), again(seconds(0))),
+            // unreachable
+            (base, dead(), again(seconds(1))),
+            (Case { tries: 3, ..base }, dead(), fail("given up after 3 attempts: r")),
+            (Case { op: &reader, tries: 3, ..base }, dead(), again(seconds(4))),
+            (Case { op: &reader, elapsed: seconds(8), tries: 3, ..base }, dead(), again(seconds(2))),
+            // unknown
+            (base, unknown(), look(seconds(0))),
+            (Case { op: &seen, ..base }, unknown(), look(seconds(0))),
+            (Case { op: &redo, ..base }, unknown(), again(seconds(1))),
+            (
+                Case { op: &redo, tries: 3, ..base },
+                unknown(),
+                fail("given up after 3 attempts: outcome unknown: r"),
+            ),
+            (Case { op: &redo, tries: 3, lost: true, ..base }, unknown(), again(seconds(0))),
+            (Case { op: &blind, ..base }, unknown(), Then::Unresolved),
+            (Case { op: &blind, lost: true, ..base }, unknown(), Then::Unresolved),
+            // looks
+            (observe, no(Retry::Never), again(seconds(1))),
+            (Case { tries: 3, ..observe }, no(Retry::Backoff), fail("given up after 3 attempts: r")),
+            (observe, unknown(), look(seconds(1))),
+            (observe, dead(), look(seconds(1))),
+            (observe, Outcome::Ask { question: why() }, look(seconds(1))),
+            (observe, Outcome::Stale { reason: why() }, look(seconds(1))),
+            (Case { looks: 9, lost: true, left: seconds(0), ..observe }, unknown(), look(seconds(0))),
+            (Case { looks: 4, ..observe }, unknown(), look(seconds(16))),
+            (Case { looks: 3, left: seconds(0), ..observe }, unknown(), look(seconds(8))),
+            (Case { looks: 4, left: seconds(16), ..observe }, unknown(), Then::Unresolved),
+            (Case { op: &seen, looks: 4, ..observe }, unknown(), again(seconds(1))),
+            (Case { op: &reader, looks: 4, ..observe }, dead(), again(seconds(1))),
+            // the rest
+            (base, Outcome::Ask { question: why() }, Then::Ask),
+            (base, Outcome::Stale { reason: why() }, Then::Fenced),
+        ];
+        let mut rng = fastrand::Rng::with_seed(1);
+        for (case, outcome, expected) in table {
+            assert_eq!(judge(&case, &outcome, &mut rng), expected, "{case:?} {outcome:?}");
+        }
+        for case in [
+            Case { op: &reader, elapsed: seconds(10), ..base },
+            Case { op: &reader, elapsed: seconds(10), ..observe },
+            // A shorter time of the stage's own comes first.
+            Case { op: &reader, elapsed: seconds(5), left: seconds(0), ..base },
+        ] {
+            let Then::Defer(owed) = judge(&case, &dead(), &mut rng) else { panic!("{case:?}") };
+            assert_eq!((owed.region.as_str(), &owed.op), ("eu", &reader));
+            assert!(owed.what.contains("`petstore` in eu must become a reader"), "{}", owed.what);
+        }
+    }
+
+    #[test]
+    fn an_obligation_is_only_ever_tried_again_or_asked_about() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut then = |op: &Op, act, outcome: &Outcome| judge_owed(op, act, 20, outcome, &mut rng);
+        let reason = || "r".to_owned();
+        let outcomes = [
+            Outcome::NotApplied { reason: reason(), retry: Retry::Never },
+            Outcome::Unreachable { reason: reason() },
+            Outcome::Unknown { reason: reason() },
+            Outcome::Stale { reason: reason() },
+            Outcome::Ask { question: reason() },
+        ];
+        for op in
+            [database(DatabaseRole::Reader), database(DatabaseRole::Writer), capacity(), exec(false, false)]
+        {
+            for act in [Act::Apply, Act::Observe] {
+                for outcome in &outcomes {
+                    match then(&op, act, outcome) {
+                        Then::Again { after } | Then::Look { after } => {
+                            assert!(after <= OBLIGATION_RETRY.max_interval, "{op:?} {outcome:?}");
+                        }
+                        Then::Unresolved => assert_eq!(recovery(&op), Recovery::Ask),
+                        other => panic!("{op:?} {act:?} {outcome:?} {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+}

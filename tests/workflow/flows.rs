@@ -112,10 +112,17 @@ pub fn config() -> Config {
 }
 
 pub fn plan(text: &str) -> Plan {
+    plan_to(text, "region-a")
+}
+
+pub fn plan_to(text: &str, activate: &str) -> Plan {
     let config = config();
     match parse(&Source::new("flow.yaml", text), &config.workflows[0], &config) {
         Ok((workflow, _)) => {
-            let ends = workflow.ends(&config, Wish::default(), &|_| true).unwrap();
+            let ends = {
+                let wish = Wish { activate: config.regions.id(activate), deactivate: None };
+                workflow.ends(&config, wish, &|_| true).unwrap()
+            };
             workflow.plan(&config, ends).unwrap()
         }
         Err(mistakes) => panic!("{}", mistakes.render(false)),
