@@ -82,7 +82,7 @@ impl Postgres {
         let port = self.port;
         let mut lines = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
-             fsync = off\nmax_connections = 40\nshared_buffers = 16MB\nwal_level = replica\n\
+             fsync = off\nmax_connections = 40\nshared_buffers = 16MB\nwal_level = replica\nwal_log_hints = on\n\
              hot_standby = on\nmax_wal_senders = 8\nwal_keep_size = 256MB\nmax_prepared_transactions = 4\n\
              wal_retrieve_retry_interval = 200ms\nlog_line_prefix = '%m [%p] %u %a '\n",
         );
@@ -129,7 +129,7 @@ impl Postgres {
             .args(["-R", "--no-sync", "--source-server"])
             .arg(format!("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port));
         run(&mut rewind, &self.scratch.path().join("rewind.log"));
-        self.configure(&["wal_log_hints = on"]);
+        self.configure(&[]);
     }
 
     /// Starts it, and waits until it answers.
@@ -248,6 +248,13 @@ impl Postgres {
         self.start();
     }
 
+    /// Keeps the server from making files in its directory, such as the one that asks for a
+    /// promotion, or lets it again.
+    pub fn block_promotion(&self, block: bool) {
+        let mode = if block { 0o500 } else { 0o700 };
+        std::fs::set_permissions(&self.data, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+
     /// How to reach it as `pointsman`.
     pub fn target(&self) -> PostgresTarget {
         self.target_as("pointsman")
@@ -293,6 +300,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.block_promotion(false);
         self.kill();
     }
 }
