@@ -779,6 +779,56 @@ async fn a_debt_does_not_fence_who_has_become_the_writer_again() {
     assert_eq!(logins(&pair.east), "app pointsman web");
 }
 
+/// A call on behalf of a later execution.
+fn later(stage: &str, op: DatabaseOp) -> Call {
+    Call { execution: ExecutionId("petstore-failover-2".to_owned()), ..call(stage, op) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_left_behind_is_not_taken_for_the_writer_again_unasked() {
+    let Some(mut pair) = Pair::start() else { return };
+    applied(apply(PROMOTE, pair.writer("west")).await, "west was promoted");
+    // The writer cannot be asked; the old one is there, fenced, and out of date.
+    pair.west.kill();
+    let back = DatabaseOp { unreachable_writer: UnreachableWriter::Promote, ..pair.writer("east") };
+    let question =
+        asks(perform(later("back", back.clone())).await, "west cannot be asked: connection refused");
+    assert!(question.contains("petstore-failover-1/promote-database fenced it at"), "{question}");
+    assert!(question.contains("If west was made the writer since, east was left behind"), "{question}");
+    assert_eq!(logins(&pair.east), "pointsman", "its fence still stands");
+    let approved = Call { approved: true, ..later("back", back) };
+    let done = applied(perform(approved).await, "east was the writer already");
+    assert_eq!(
+        (done.owed.unwrap().region.as_str(), logins(&pair.east).as_str()),
+        ("west", "app pointsman web")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_was_fenced_before_vouches_for_nobody() {
+    let Some(mut pair) = Pair::start() else { return };
+    let mut third = pair.east.standby("third");
+    pair.east.wait_for(&third);
+    // `south` takes over past a dead `east`. That one comes back, and `west` follows it again.
+    pair.east.kill();
+    let make = |pair: &Pair, third: &Postgres, region: &str| {
+        op(&[("east", &pair.east), ("west", &pair.west), ("south", third)], DatabaseRole::Writer, region)
+    };
+    let approved = Call { approved: true, ..call(PROMOTE, make(&pair, &third, "south")) };
+    let owed = applied(perform(approved).await, "south was promoted").owed.unwrap();
+    pair.east.start();
+    let Op::Database(debt) = owed.op else { panic!() };
+    applied(apply("owed", debt).await, "east is fenced");
+    until("west to follow east again", Duration::from_secs(20), || {
+        pair.west.sql("SELECT count(*) FROM pg_stat_wal_receiver") == "1"
+    });
+    // Now `south` is away. `east` is a primary on the very timeline of `west`; the writer it is not.
+    third.kill();
+    let make = make(&pair, &third, "west");
+    asks(perform(later(PROMOTE, make)).await, "south cannot be reached to be fenced");
+    assert!(in_recovery(&pair.west));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn synchronous_replication_holds_up_neither_fence_nor_truth() {
     let Some(pair) = Pair::start() else { return };

@@ -101,7 +101,8 @@ pub(super) async fn fence(node: &Node, task: &Task, begun: &mut Begun) -> Step<F
     let fenced = Entry { stage: Stage::Fenced, region, timeline: node.facts.timeline, owed: None };
     record::write(node, task, &fenced).await?;
     let lsn = position(node, task).await.map_err(|error| unread(node, &error))?;
-    let record = record::read(node, task).await.map_err(|error| unread(node, &error))?;
+    let record = record::read(&node.session, &task.op.cluster, task.statement()).await;
+    let record = record.map_err(|error| unread(node, &error))?;
     for remark in remarks(node, task, &shut).await.map_err(|error| unread(node, &error))? {
         words.push_str("; ");
         words.push_str(&remark);
@@ -125,8 +126,10 @@ pub(super) async fn stands(node: &Node, task: &Task, roles: &[String]) -> Result
 pub(super) async fn is_fenced(node: &Node, task: &Task) -> Step<bool> {
     let mut roles: Vec<String> = choose(node, task).await?.into_iter().map(|role| role.name).collect();
     roles.extend(fenced_roles(node, task).await.map_err(|error| unread(node, &error))?);
-    let record = record::read(node, task).await.map_err(|error| unread(node, &error))?;
-    let proven = record.is_some_and(|record| record.stage == Stage::Fenced && record.region == node.region());
+    let proven = node
+        .record
+        .as_ref()
+        .is_some_and(|record| record.stage == Stage::Fenced && record.region == node.region());
     Ok(proven && stands(node, task, &roles).await.map_err(|error| unread(node, &error))?)
 }
 

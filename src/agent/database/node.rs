@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, PgLsn};
 
+use super::record::{self, Record};
 use super::{Task, not_applied, stopped};
 use crate::agent::Step;
 use crate::base::Token;
@@ -34,6 +35,8 @@ pub(super) struct Node {
     pub spec: DatabaseNode,
     pub session: Session,
     pub facts: Facts,
+    /// What is written down there, as it was when the node was first looked at.
+    pub record: Option<Record>,
 }
 
 /// A node that does not.
@@ -70,6 +73,8 @@ pub(super) struct Facts {
     pub may_end_sessions: bool,
     /// We may promote.
     pub may_promote: bool,
+    /// Schema `pointsman` is there, or we may make it.
+    pub may_write_down: bool,
 }
 
 /// The timeline of a primary is the one it writes; see the probe for why.
@@ -97,7 +102,9 @@ SELECT current_setting('server_version_num')::int AS version,
        CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp()::text END AS last_commit,
        (rolsuper OR rolcreaterole) AS may_alter_roles,
        (rolsuper OR pg_has_role(rolname, 'pg_signal_backend', 'MEMBER')) AS may_end_sessions,
-       (rolsuper OR has_function_privilege(rolname, 'pg_promote(boolean,integer)', 'EXECUTE')) AS may_promote
+       (rolsuper OR has_function_privilege(rolname, 'pg_promote(boolean,integer)', 'EXECUTE')) AS may_promote,
+       (to_regnamespace('pointsman') IS NOT NULL
+           OR has_database_privilege(rolname, current_database(), 'CREATE')) AS may_write_down
   FROM pg_roles WHERE rolname = session_user";
 
 /// Settings of a session: only those that the server knows. What hangs must end by itself; our
@@ -134,7 +141,8 @@ impl Node {
         let longest = format!("{}ms", (task.deadline.left() + Duration::from_secs(10)).as_millis());
         session.query(SETTINGS, &[&longest], contact.deadline()).await?;
         let facts = look(&session, spec, contact.deadline()).await?;
-        Ok(Self { spec: spec.clone(), session, facts })
+        let record = record::read(&session, &task.op.cluster, contact.deadline()).await?;
+        Ok(Self { spec: spec.clone(), session, facts, record })
     }
 
     /// The same with patience: a lost packet does not make a node unreachable.
@@ -302,6 +310,7 @@ fn facts(row: &Row) -> Option<Facts> {
         may_alter_roles: get(row, "may_alter_roles")?,
         may_end_sessions: get(row, "may_end_sessions")?,
         may_promote: get(row, "may_promote")?,
+        may_write_down: get(row, "may_write_down")?,
     })
 }
 

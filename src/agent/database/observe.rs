@@ -51,8 +51,7 @@ async fn observe_writer(task: &Arc<Task>) -> Step<Outcome> {
         // Nobody at work, still a standby, and no promotion on its way.
         if busy.is_none() && settled.over() {
             let regions = nodes.iter().map(Node::region).collect::<Vec<_>>().join(", ");
-            let record =
-                record::read(&nodes[0], task).await.map_err(|error| cannot_look(&regions, &error))?;
+            let record = read(task, &nodes[0]).await?;
             return Ok(not_applied(
                 format!("{regions} is still a standby{}", fence_words(record.as_ref())),
                 Retry::Backoff,
@@ -66,6 +65,11 @@ async fn observe_writer(task: &Arc<Task>) -> Step<Outcome> {
     }
 }
 
+async fn read(task: &Task, node: &Node) -> Step<Option<Record>> {
+    let record = record::read(&node.session, &task.op.cluster, task.statement()).await;
+    record.map_err(|error| cannot_look(node.region(), &error))
+}
+
 async fn pause_for(until: Deadline) -> bool {
     until.sleep(Duration::from_millis(100)).await.is_ok() && pause(until).await
 }
@@ -73,7 +77,7 @@ async fn pause_for(until: Deadline) -> bool {
 /// The node is out of recovery: is all done that belongs to it?
 async fn primary(task: &Task, node: &Node) -> Step<Outcome> {
     let region = node.region();
-    let looked = record::read(node, task).await.map_err(|error| cannot_look(region, &error))?;
+    let looked = read(task, node).await?;
     let half =
         |what: &str| Ok(not_applied(format!("{region} is out of recovery, but {what}"), Retry::Backoff));
     let Some(record) = looked else { return half("no fence record is written there yet") };

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::fence::{Fence, fence};
 use super::node::{Missing, Node, open_all};
-use super::record::{self, Record, Stage, not_stale};
+use super::record::{Stage, not_stale};
 use super::words::Progress;
-use super::{Task, not_applied, out_of_reach, stopped, writer};
+use super::{Task, not_applied, out_of_reach, writer};
 use crate::agent::Step;
-use crate::workflow::{Outcome, Retry};
+use crate::workflow::{Outcome, Owed, Retry};
 
 pub(super) async fn apply(task: &Arc<Task>) -> Outcome {
     let mut progress = Progress::default();
@@ -26,27 +26,20 @@ pub(super) async fn apply(task: &Arc<Task>) -> Outcome {
 
 async fn run(task: &Arc<Task>, progress: &mut Progress) -> Step<Outcome> {
     let (nodes, missing) = open_all(task, task.op.nodes.clone()).await;
-    let mut records = Vec::new();
-    for node in &nodes {
-        let record = record::read(node, task).await;
-        let record = record
-            .map_err(|error| stopped(&format!("{}: cannot read the fence record", node.region()), &error))?;
-        if node.region() == task.op.region {
-            not_stale(record.as_ref(), node.region(), task)?;
-        }
-        records.push(record);
+    for node in nodes.iter().filter(|node| node.region() == task.op.region) {
+        not_stale(node.record.as_ref(), node.region(), task)?;
     }
     let newest = nodes.iter().filter(|node| !node.facts.in_recovery).map(|node| node.facts.timeline).max();
 
     let (mut words, mut fences) = (Vec::new(), Vec::new());
-    for (node, record) in nodes.iter().zip(&records) {
+    for node in &nodes {
         let own = node.region() == task.op.region;
         let left_behind = newest.is_some_and(|newest| node.facts.timeline < newest);
         if node.facts.in_recovery {
             if own {
                 words.push(reader_already(node));
             }
-        } else if own && moved_on(node, record.as_ref()) {
+        } else if own && moved_on(node) {
             words.push(format!(
                 "{} has followed the writer that took over from it, and was promoted again since: what was owed is settled",
                 node.region()
@@ -71,7 +64,7 @@ async fn run(task: &Arc<Task>, progress: &mut Progress) -> Step<Outcome> {
     Ok(Outcome::Applied {
         detail: words.join("; "),
         outputs: outputs(&fences),
-        owed: still_owed(task, &nodes, &records, &missing),
+        owed: still_owed(task, &nodes, &missing),
     })
 }
 
@@ -95,8 +88,8 @@ fn fenced(fence: &Fence, left_behind: bool, newest: Option<u32>) -> String {
 
 /// The node holds the very record of the promotion that owed it a fence, and has gone beyond it:
 /// it was rewound, has followed, and is a writer again because somebody made it one.
-fn moved_on(node: &Node, record: Option<&Record>) -> bool {
-    record.is_some_and(|record| {
+fn moved_on(node: &Node) -> bool {
+    node.record.as_ref().is_some_and(|record| {
         record.stage == Stage::Writer
             && record.region != node.region()
             && record.owed.as_deref() == Some(node.region())
@@ -105,17 +98,11 @@ fn moved_on(node: &Node, record: Option<&Record>) -> bool {
 }
 
 /// A promotion past nodes in several regions owes all of them; one owes the next.
-fn still_owed(
-    task: &Task,
-    nodes: &[Node],
-    records: &[Option<Record>],
-    missing: &[Missing],
-) -> Option<Box<crate::workflow::Owed>> {
-    let promoted_past = nodes.iter().zip(records).any(|(node, record)| {
-        !node.facts.in_recovery
-            && record.as_ref().is_some_and(|record| {
-                record.stage == Stage::Writer && record.owed.as_deref() == Some(task.op.region.as_str())
-            })
+fn still_owed(task: &Task, nodes: &[Node], missing: &[Missing]) -> Option<Box<Owed>> {
+    let promoted_past = nodes.iter().filter(|node| !node.facts.in_recovery).any(|node| {
+        node.record.as_ref().is_some_and(|record| {
+            record.stage == Stage::Writer && record.owed.as_deref() == Some(task.op.region.as_str())
+        })
     });
     let next = missing.iter().find(|missing| missing.spec.region != task.op.region)?;
     promoted_past.then(|| Box::new(writer::owed(&task.op, &next.spec.region)))

@@ -12,8 +12,8 @@ use super::{Task, not_applied, stopped};
 use crate::agent::Step;
 use crate::base::{Timestamp, Token};
 use crate::io::postgres::{Session, SqlFailure};
-use crate::io::{Clock, Failure};
-use crate::workflow::{Outcome, Retry};
+use crate::io::{Clock, Deadline, Failure};
+use crate::workflow::{Call, Outcome, Retry};
 
 /// How far the one that acted last got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,19 +57,31 @@ pub(super) struct Record {
     pub since: Timestamp,
 }
 
+impl Record {
+    /// Whether a stage of the same execution wrote it.
+    pub(super) fn is_of(&self, call: &Call) -> bool {
+        let execution = self.key.rsplit_once('/').map_or(self.key.as_str(), |(execution, _)| execution);
+        execution == call.execution.0
+    }
+}
+
 /// Reads the record, if there is one.
-pub(super) async fn read(node: &Node, task: &Task) -> Result<Option<Record>, SqlFailure> {
+pub(super) async fn read(
+    session: &Session,
+    cluster: &str,
+    deadline: Deadline,
+) -> Result<Option<Record>, SqlFailure> {
     const READ: &str = "
         SELECT epoch, index, key, stage, region, timeline, owed, extract(epoch FROM since)::float8
           FROM pointsman.fence WHERE cluster = $1";
-    let rows = match node.session.query(READ, &[&task.op.cluster], task.statement()).await {
+    let rows = match session.query(READ, &[&cluster], deadline).await {
         // No such schema, no such table.
         Err(error) if error.is(&SqlState::INVALID_SCHEMA_NAME) || error.is(&SqlState::UNDEFINED_TABLE) => {
             return Ok(None);
         }
         rows => rows?,
     };
-    let odd = || Failure::rubbish(format!("pointsman.fence on {} is not as we made it", node.region()));
+    let odd = || Failure::rubbish("the table pointsman.fence is not as we made it");
     rows.first().map(|row| record(row).ok_or_else(|| odd().into())).transpose()
 }
 

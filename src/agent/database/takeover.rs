@@ -138,7 +138,8 @@ pub(super) async fn take_over(target: &Node, task: &Task, owed: Option<&str>) ->
         Ok(roles)
     })
     .await?;
-    let read_back = record::read(target, task).await.map_err(failed)?;
+    let read_back =
+        record::read(&target.session, &task.op.cluster, task.statement()).await.map_err(failed)?;
     if !read_back.is_some_and(|record| record.token == task.call.token && record.stage == Stage::Writer) {
         return Err(not_applied(
             format!("{region}: the fence record does not read back as it was written"),

@@ -5,7 +5,7 @@ use tokio_postgres::types::PgLsn;
 use super::Task;
 use super::fence::Begun;
 use super::node::{Facts, Missing, Node};
-use super::record::{Record, Stage, quoted};
+use super::record::{Stage, quoted};
 use crate::base::show_span;
 use crate::io::Clock;
 use crate::workflow::Outcome;
@@ -16,20 +16,14 @@ pub(super) fn bytes_between(from: PgLsn, to: PgLsn) -> u64 {
 }
 
 /// The residual risk of promoting while old writers cannot be reached.
-pub(super) fn question(
-    task: &Task,
-    target: &Node,
-    suspects: &[Missing],
-    ahead: Option<&Node>,
-    record: Option<&Record>,
-) -> String {
+pub(super) fn question(task: &Task, target: &Node, suspects: &[Missing], ahead: Option<&Node>) -> String {
     let new = target.region();
     let mut words = Vec::new();
     for Missing { spec, failure } in suspects {
         words.push(format!("{} cannot be reached to be fenced: {}.", spec.region, failure.words));
     }
     if let [first, ..] = suspects {
-        let known = record.filter(|record| {
+        let known = target.record.as_ref().filter(|record| {
             record.stage == Stage::Fenced
                 && suspects.iter().any(|suspect| suspect.spec.region == record.region)
         });
@@ -58,6 +52,28 @@ pub(super) fn question(
         ));
     }
     words.push(format!("Make {new} the writer of `{}`?", task.op.cluster));
+    words.join(" ")
+}
+
+/// The risk of taking a primary for the writer while others cannot be asked.
+pub(super) fn question_primary(task: &Task, target: &Node, missing: &[Missing]) -> String {
+    let region = target.region();
+    let mut words: Vec<String> = missing
+        .iter()
+        .map(|Missing { spec, failure }| format!("{} cannot be asked: {}.", spec.region, failure.words))
+        .collect();
+    words.push(format!("{region} is a primary, on timeline {}.", target.facts.timeline));
+    if let Some(record) = target.record.as_ref().filter(|record| record.stage != Stage::Writer) {
+        words.push(format!(
+            "{} fenced it at {}: applications cannot write there now.",
+            record.key, record.since
+        ));
+    }
+    words.push(format!(
+        "If {} was made the writer since, {region} was left behind: what is written there then is lost, and what was written elsewhere is missing.",
+        missing[0].spec.region
+    ));
+    words.push(format!("Take {region} for the writer of `{}`?", task.op.cluster));
     words.join(" ")
 }
 

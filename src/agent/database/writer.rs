@@ -8,9 +8,9 @@ use tokio_postgres::types::PgLsn;
 
 use super::fence::{Fence, fence, stands};
 use super::node::{Missing, Node, open_all};
-use super::record::{self, Record, not_stale, quoted};
+use super::record::{Record, Stage, not_stale, quoted};
 use super::takeover::{TakenOver, paused, promote, replay, take_over};
-use super::words::{Progress, question};
+use super::words::{Progress, question, question_primary};
 use super::{Task, not_applied, out_of_reach, stopped};
 use crate::agent::{Step, unknown};
 use crate::base::Timestamp;
@@ -42,8 +42,6 @@ pub(super) async fn apply(task: &Arc<Task>) -> Outcome {
 /// The nodes as they were found.
 struct Scene {
     target: Node,
-    /// The target's record.
-    record: Option<Record>,
     /// Other nodes that accept writes.
     primaries: Vec<Node>,
     /// Other nodes that do not.
@@ -101,15 +99,8 @@ async fn look_around(task: &Arc<Task>) -> Step<Scene> {
         ));
     };
     let mut target = nodes.swap_remove(target);
-    let mut own_record = None;
     for node in std::iter::once(&target).chain(&nodes) {
-        let record = record::read(node, task).await;
-        let record = record
-            .map_err(|error| stopped(&format!("{}: cannot read the fence record", node.region()), &error))?;
-        not_stale(record.as_ref(), node.region(), task)?;
-        if std::ptr::eq(node, &target) {
-            own_record = record;
-        }
+        not_stale(node.record.as_ref(), node.region(), task)?;
     }
     target.lock(task).await?;
     // What was seen before the lock may have been in the middle of something.
@@ -148,7 +139,7 @@ async fn look_around(task: &Arc<Task>) -> Step<Scene> {
         );
         return Err(not_applied(why, Retry::Never));
     }
-    Ok(Scene { target, record: own_record, primaries, standbys, missing })
+    Ok(Scene { target, primaries, standbys, missing })
 }
 
 /// The region's node: the one that is the writer already, or else the one that has most.
@@ -168,7 +159,8 @@ fn may_be_promoted(scene: &Scene) -> Step<()> {
     }
     let user = quoted(&spec.target.user);
     let missing = match (facts.may_promote, facts.may_alter_roles) {
-        (true, true) => return Ok(()),
+        (true, true) if facts.may_write_down => return Ok(()),
+        (true, true) => format!("GRANT CREATE ON DATABASE {} TO {user}", quoted(&spec.target.database)),
         (false, _) => format!("GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO {user}"),
         (true, false) => format!("ALTER ROLE {user} CREATEROLE"),
     };
@@ -181,34 +173,65 @@ fn may_be_promoted(scene: &Scene) -> Step<()> {
 /// Nodes that may be the writer and cannot be fenced, once it is settled that the promotion goes
 /// on without that: because the file says so, or an operator.
 fn suspects(task: &Task, scene: &Scene) -> Step<Vec<Missing>> {
-    let timeline = scene.target.facts.timeline;
-    if scene.primaries.iter().any(|node| node.facts.timeline == timeline) {
+    let facts = &scene.target.facts;
+    let left_behind =
+        |node: &Node| node.record.as_ref().is_some_and(|record| fenced_by_another(record, task));
+    if scene.primaries.iter().any(|node| node.facts.timeline == facts.timeline && !left_behind(node)) {
         // The writer is known and answers; who is missing is a standby of it.
         return Ok(Vec::new());
     }
-    let suspects = &scene.missing;
-    if let Some(denied) = suspects.iter().find(|missing| missing.failure.class == Class::Denied) {
-        // It is alive, and keeps us from fencing it: nobody can accept that risk.
-        let why = format!(
-            "{} may be the writer and cannot be fenced: {}",
-            denied.spec.region, denied.failure.words
-        );
-        return Err(not_applied(why, Retry::Backoff));
-    }
-    let received = scene.target.facts.received;
-    let ahead = scene.standbys.iter().filter(|node| node.facts.received > received);
+    never_denied(&scene.missing)?;
+    let ahead = scene.standbys.iter().filter(|node| node.facts.received > facts.received);
     let ahead = ahead.max_by_key(|node| node.facts.received);
-    // What was accepted beforehand is that the old writer may live on: not that we may be blind,
-    // or cut off, or that data is lost which another standby has.
-    let plain =
-        suspects.iter().all(|missing| matches!(missing.failure.class, Class::Refused | Class::Silent))
-            && suspects.iter().all(|missing| missing.spec.region == suspects[0].spec.region);
-    let accepted = suspects.is_empty() || (plain && task.op.unreachable_writer == UnreachableWriter::Promote);
-    match task.call.approved || (accepted && ahead.is_none()) {
-        true => Ok(suspects.clone()),
-        false => Err(Outcome::Ask {
-            question: question(task, &scene.target, suspects, ahead, scene.record.as_ref()),
-        }),
+    match task.call.approved || (accepted(task, &scene.missing) && ahead.is_none()) {
+        true => Ok(scene.missing.clone()),
+        false => Err(Outcome::Ask { question: question(task, &scene.target, &scene.missing, ahead) }),
+    }
+}
+
+/// A node that keeps us from fencing it is alive: nobody can accept that risk.
+fn never_denied(suspects: &[Missing]) -> Step<()> {
+    match suspects.iter().find(|missing| missing.failure.class == Class::Denied) {
+        None => Ok(()),
+        Some(Missing { spec, failure }) => {
+            let why = format!("{} may be the writer and cannot be fenced: {}", spec.region, failure.words);
+            Err(not_applied(why, Retry::Backoff))
+        }
+    }
+}
+
+/// What can be accepted beforehand (`unreachable_writer: promote`) is that the old writer may
+/// live on: not that we may be blind, or be the ones who are cut off.
+fn accepted(task: &Task, suspects: &[Missing]) -> bool {
+    let Some(first) = suspects.first() else { return true };
+    let away = |missing: &Missing| matches!(missing.failure.class, Class::Refused | Class::Silent);
+    task.op.unreachable_writer == UnreachableWriter::Promote
+        && suspects.iter().all(|missing| away(missing) && missing.spec.region == first.spec.region)
+}
+
+/// A fence that another execution put up there: that one may have made somebody else the writer.
+fn fenced_by_another(record: &Record, task: &Task) -> bool {
+    record.stage != Stage::Writer && !record.is_of(&task.call)
+}
+
+/// The region's node is a primary already. Is it the one, or was it left behind by a promotion
+/// elsewhere? Only who is missing could tell.
+fn undisputed(task: &Task, scene: &Scene) -> Step<()> {
+    let (target, missing) = (&scene.target, &scene.missing);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // This execution has promoted it: it says so, or it has gone beyond the fence that this
+    // execution put up before.
+    let ours = target.record.as_ref().filter(|record| record.is_of(&task.call));
+    if ours.is_some_and(|record| record.stage == Stage::Writer || target.facts.timeline > record.timeline) {
+        return Ok(());
+    }
+    never_denied(missing)?;
+    let doubt = target.record.as_ref().is_some_and(|record| fenced_by_another(record, task));
+    match task.call.approved || (accepted(task, missing) && !doubt) {
+        true => Ok(()),
+        false => Err(Outcome::Ask { question: question_primary(task, target, missing) }),
     }
 }
 
@@ -271,8 +294,9 @@ async fn last_look(task: &Task, scene: &mut Scene, fences: &[Fence], suspects: &
 /// The region is the writer already: promoted by an earlier attempt, or all along. What is not
 /// done yet is done.
 async fn already(task: &Arc<Task>, progress: &mut Progress, scene: &Scene) -> Step<Outcome> {
+    undisputed(task, scene)?;
     progress.promoted = true;
-    let ours = scene.record.as_ref().filter(|record| record.key == task.call.idempotency_key());
+    let ours = scene.target.record.as_ref().filter(|record| record.key == task.call.idempotency_key());
     let fences = fence_all(task, progress, &scene.primaries).await?;
     let owed = owed_to(&scene.missing);
     let taken = take_over(&scene.target, task, owed.as_deref()).await?;
@@ -308,7 +332,7 @@ fn done(
     if !taken.roles.is_empty() {
         detail.push_str(&format!("; logins given back to {}", taken.roles.join(", ")));
     }
-    if let Some(seconds) = without_writer(fences, scene.record.as_ref(), promoted_at) {
+    if let Some(seconds) = without_writer(fences, scene.target.record.as_ref(), promoted_at) {
         detail.push_str(&format!(
             "; applications were without a writer for {}",
             show(Duration::from_secs_f64(seconds))
@@ -324,7 +348,7 @@ fn done(
 
 /// From the fence to now, by our own clock, if this attempt or an earlier one has fenced.
 fn without_writer(fences: &[Fence], record: Option<&Record>, promoted_at: Option<PgLsn>) -> Option<f64> {
-    let earlier = record.filter(|record| promoted_at.is_some() && record.stage == record::Stage::Fenced);
+    let earlier = record.filter(|record| promoted_at.is_some() && record.stage == Stage::Fenced);
     let since: Timestamp =
         fences.iter().map(|fence| fence.since).chain(earlier.map(|record| record.since)).min()?;
     Some(Clock.now().wall.duration_since(since).as_secs_f64().max(0.0))
