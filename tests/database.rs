@@ -14,7 +14,11 @@ use pointsman::workflow::{
     Act, ApplicationOp, Call, DatabaseNode, DatabaseOp, DatabaseRole, ExecutionId, Op, Outcome, Owed, Retry,
 };
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use common::postgres::{Postgres, Write};
+use common::servers::Server;
 use common::{now, until, until_async};
 
 const PROMOTE: &str = "promote-database";
@@ -777,6 +781,65 @@ async fn a_debt_does_not_fence_who_has_become_the_writer_again() {
     pair.east.sql("SELECT pg_promote()");
     applied(apply("owed", debt).await, "what was owed is settled");
     assert_eq!(logins(&pair.east), "app pointsman web");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_granted_just_before_the_fence_is_caught() {
+    let Some(pair) = Pair::start() else { return };
+    // It has passed the gate when the fence comes down, and takes three seconds to sit down.
+    let string = format!(
+        "host=127.0.0.1 port={} user=web dbname=postgres options='-c post_auth_delay=3'",
+        pair.east.port
+    );
+    let late = tokio::spawn(async move {
+        let (client, connection) = tokio_postgres::connect(&string, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        loop {
+            client.execute("INSERT INTO orders (note) VALUES ('late')", &[]).await?;
+        }
+        #[allow(unreachable_code, reason = "gives the block its type")]
+        Ok::<(), tokio_postgres::Error>(())
+    });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let started = now();
+    let done = applied(apply(DEMOTE, pair.reader("east")).await, "east is fenced at");
+    assert!(now() - started > Duration::from_secs(2), "it was waited for");
+    // Whatever it wrote lies before the fence; after it, nothing.
+    let written = pair.east.sql("SELECT count(*) FROM orders");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pair.east.sql("SELECT count(*) FROM orders"), written, "{}", done.detail);
+    assert!(late.await.unwrap().is_err());
+}
+
+/// What stands between us and a server: it sends logins of `app` to another one, as a pooler
+/// might that keeps sessions open.
+async fn pooler(server: u16, of_app: u16) -> Server {
+    Server::start(move |mut client: TcpStream| async move {
+        let mut startup = vec![0; 8192];
+        let Ok(read) = client.read(&mut startup).await else { return };
+        let app = startup[..read].windows(9).any(|bytes| bytes == b"user\0app\0");
+        let port = if app { of_app } else { server };
+        let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+        if server.write_all(&startup[..read]).await.is_ok() {
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_does_not_hold_stops_everything() {
+    let (Some(pair), Some(elsewhere)) = (Pair::start(), Postgres::primary("elsewhere")) else { return };
+    let pooler = pooler(pair.east.port, elsewhere.port).await;
+    let mut op = pair.writer("west");
+    op.nodes[0].target.address.port = pooler.port();
+    let why = not_applied(
+        apply(PROMOTE, op).await,
+        Retry::Backoff,
+        "the fence does not hold: `app` can still log in",
+    );
+    assert!(why.contains("Applications are without a writer"), "{why}");
+    assert!(in_recovery(&pair.west));
 }
 
 /// A call on behalf of a later execution.
