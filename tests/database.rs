@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pointsman::agent::Agents;
@@ -173,7 +175,7 @@ fn never_two_writers(old: &[Write], new: &[Write]) {
 async fn the_role_moves_without_a_moment_of_two_writers() {
     let Some(pair) = Pair::start() else { return };
     let (old, new) = (pair.east.writer("app"), pair.west.writer("app"));
-    let (old_web, new_web) = (pair.east.writer("web"), pair.west.writer("web"));
+    let (old_web, new_web) = (pair.east.writer_that_stays("web"), pair.west.writer("web"));
     tokio::time::sleep(Duration::from_millis(700)).await;
 
     let promotion = call(PROMOTE, pair.writer("west"));
@@ -355,6 +357,29 @@ async fn a_stopped_writer_is_promoted_past_if_the_file_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_lost_connection_does_not_make_a_writer_unreachable() {
+    let Some(pair) = Pair::start() else { return };
+    // The first connection leads nowhere, as when a packet filter forgets its state.
+    let port = pair.east.port;
+    let first = Arc::new(AtomicBool::new(true));
+    let flaky = Server::start(move |mut client: TcpStream| {
+        let lost = first.swap(false, Ordering::SeqCst);
+        async move {
+            if lost {
+                return tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        }
+    })
+    .await;
+    let mut op = DatabaseOp { unreachable_writer: UnreachableWriter::Promote, ..pair.writer("west") };
+    op.nodes[0].target.address.port = flaky.port();
+    let done = applied(apply(PROMOTE, op).await, "east is fenced");
+    assert_eq!((done.owed, logins(&pair.east).as_str()), (None, "pointsman"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_between_fence_and_promotion_is_seen_and_mended() {
     let Some(pair) = Pair::start() else { return };
     // Replay lags by five seconds: time to die in between.
@@ -441,6 +466,8 @@ async fn what_cannot_end_well_is_refused_before_anything_is_changed() {
     let Some(mut pair) = Pair::start() else { return };
     let ask = async |op: DatabaseOp| apply(PROMOTE, op).await;
 
+    // Even one that has nothing left to replay: it would not see the fence.
+    pair.east.wait_for(&pair.west);
     pair.west.sql("SELECT pg_wal_replay_pause()");
     not_applied(ask(pair.writer("west")).await, Retry::Backoff, "replay is paused on west");
     pair.west.sql("SELECT pg_wal_replay_resume()");
@@ -683,6 +710,15 @@ async fn demoting_first_gives_the_logins_back_at_the_new_writer() {
     let done = applied(apply(DEMOTE, pair.reader("east")).await, "east is fenced at");
     assert!(done.detail.contains("no other node that answers is a writer"), "{}", done.detail);
     assert_eq!(logins(&pair.east), "pointsman");
+    // An older attempt is told so, even where it would have nothing to do.
+    pair.east.wait_for(&pair.west);
+    let mut old = call(DEMOTE, pair.reader("west"));
+    old.token = Token { epoch: 2, index: 99_999 };
+    let outcome = perform(old).await;
+    assert!(
+        matches!(&outcome, Outcome::Stale { reason } if reason.contains("west has seen 3.")),
+        "{outcome:?}"
+    );
     let done = applied(apply(PROMOTE, pair.writer("west")).await, "logins given back to app, web");
     assert_eq!(done.owed, None);
     assert_eq!(
