@@ -7,29 +7,20 @@
 //!              └► `fenced` is written down: all that applications ever wrote lies before it
 //! ```
 
-use std::time::Duration;
-
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::PgLsn;
 
-use super::node::{Node, pause};
+use super::node::Node;
 use super::proof::{self, ShutOut};
 use super::record::{self, Entry, Stage, fenced_roles, in_transaction, quoted};
-use super::{Task, not_applied, stopped};
+use super::{Task, not_applied, sessions, stopped};
 use crate::agent::Step;
 use crate::base::Timestamp;
 use crate::io::postgres::SqlFailure;
-use crate::workflow::Retry;
+use crate::workflow::{Outcome, Retry};
 
 /// Roles that one fence shuts out.
 const ROLES_MAX: usize = 1000;
-/// For how long sessions may take to end once they were told to.
-const SESSIONS_END_MAX: Duration = Duration::from_secs(15);
-/// Between the two looks that must both find no session.
-const SECOND_LOOK_AFTER: Duration = Duration::from_millis(200);
-/// Logins that are under way when the fence is put up are left to end by themselves this long.
-const LOGINS_END_BY_THEMSELVES: Duration = Duration::from_secs(2);
-
 /// A fence that stands.
 #[derive(Clone, Debug)]
 pub(super) struct Fence {
@@ -82,7 +73,7 @@ pub(super) async fn fence(node: &Node, task: &Task, begun: &mut Begun) -> Step<F
         return Err(outcome);
     }
     tracing::info!(region, roles = shut.join(", "), "application roles have lost their login");
-    end_sessions(node, task, &shut).await?;
+    sessions::end(node, task, &shut).await?;
     // Those that had a login to lose prove more than those that never had one.
     let lost = fenced_roles(node, task).await.map_err(|error| unread(node, &error))?;
     let candidates = if lost.is_empty() { &shut } else { &lost };
@@ -113,12 +104,17 @@ pub(super) async fn fence(node: &Node, task: &Task, begun: &mut Begun) -> Step<F
     Ok(Fence { region: region.to_owned(), roles: shut, lsn, timeline: node.facts.timeline, since, words })
 }
 
-/// Whether a fence still stands: nobody has given a login back, nobody is logged in.
-pub(super) async fn stands(node: &Node, task: &Task, roles: &[String]) -> Result<bool, SqlFailure> {
+/// Whether a fence still stands: nobody has given a login back or made a new role with one, and
+/// nobody is logged in.
+pub(super) async fn stands(node: &Node, task: &Task, roles: &[String]) -> Step<bool> {
     const LOOK: &str = "
         SELECT (SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolname = ANY ($1::text[])),
                (SELECT count(*) FROM pg_stat_activity WHERE usename = ANY ($1::text[]))";
-    let row = node.session.row(LOOK, &[&roles], task.statement()).await?;
+    if choose(node, task).await?.iter().any(|role| role.can_login) {
+        return Ok(false);
+    }
+    let row = node.session.row(LOOK, &[&roles], task.statement()).await;
+    let row = row.map_err(|error| unread(node, &error))?;
     Ok(row.get::<_, i64>(0) == 0 && row.get::<_, i64>(1) == 0)
 }
 
@@ -131,10 +127,10 @@ pub(super) async fn is_fenced(node: &Node, task: &Task) -> Step<bool> {
         .record
         .as_ref()
         .is_some_and(|record| record.stage == Stage::Fenced && record.region == node.region());
-    Ok(proven && stands(node, task, &roles).await.map_err(|error| unread(node, &error))?)
+    Ok(proven && stands(node, task, &roles).await?)
 }
 
-fn unread(node: &Node, error: &SqlFailure) -> crate::workflow::Outcome {
+fn unread(node: &Node, error: &SqlFailure) -> Outcome {
     stopped(&format!("{}: cannot look at the fence", node.region()), error)
 }
 
@@ -147,10 +143,11 @@ struct Role {
 /// replication roles and our own.
 async fn choose(node: &Node, task: &Task) -> Step<Vec<Role>> {
     const NAMED: &str = "
-        SELECT rolname::text, rolcanlogin, rolname IN (session_user, current_user)
+        SELECT rolname::text, rolcanlogin, rolname IN (session_user, current_user),
+               EXISTS (SELECT FROM pg_stat_replication WHERE usename = rolname)
           FROM pg_roles WHERE rolname = ANY ($1::text[]) ORDER BY rolname";
     const ALL: &str = "
-        SELECT rolname::text, rolcanlogin, false
+        SELECT rolname::text, rolcanlogin, false, false
           FROM pg_roles
          WHERE rolcanlogin AND NOT rolsuper AND NOT rolreplication
            AND rolname NOT IN (session_user, current_user) AND cardinality($1::text[]) = 0
@@ -163,11 +160,13 @@ async fn choose(node: &Node, task: &Task) -> Step<Vec<Role>> {
     let mut roles = Vec::new();
     for row in &rows {
         let role = Role { name: row.get(0), can_login: row.get(1) };
-        if row.get(2) {
-            let why = format!(
-                "`{}` is an application role and the one we act as: the fence would shut us out",
-                role.name
-            );
+        let unfit = match (row.get(2), row.get(3)) {
+            (true, _) => "is also the one we act as: the fence would shut us out",
+            (_, true) => "is also the one that a standby replicates as: the fence would cut it off",
+            _ => "",
+        };
+        if !unfit.is_empty() {
+            let why = format!("{region}: application role `{}` {unfit}", role.name);
             return Err(not_applied(why, Retry::Never));
         }
         roles.push(role);
@@ -200,104 +199,36 @@ async fn take_logins(node: &Node, task: &Task, roles: &[Role]) -> Step<()> {
     record::prepare(node, task).await?;
     let begun = Entry { stage: Stage::Fencing, region, timeline: node.facts.timeline, owed: None };
     record::write(node, task, &begun).await?;
-    for role in roles.iter().filter(|role| role.can_login) {
-        const WRITE_DOWN: &str =
-            "INSERT INTO pointsman.fenced_role (cluster, role) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        let failed = |error: SqlFailure| {
-            let doing = format!("{region}: cannot take the login of `{}`", role.name);
-            // The same role with the same rights would fail the same way.
-            match error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
-                true => not_applied(format!("{doing}: {error}"), Retry::Never),
-                false => stopped(&doing, &error),
-            }
-        };
-        node.session
-            .query(WRITE_DOWN, &[&task.op.cluster, &role.name], task.statement())
-            .await
-            .map_err(failed)?;
-        let alter = format!("ALTER ROLE {} NOLOGIN", quoted(&role.name));
-        node.session.simple(&alter, task.statement()).await.map_err(failed)?;
+    let names: Vec<&str> = with_login(roles).collect();
+    if names.is_empty() {
+        return Ok(());
     }
+    const WRITE_DOWN: &str = "
+        INSERT INTO pointsman.fenced_role (cluster, role) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING";
+    let failed = |error: SqlFailure| {
+        let doing = format!("{region}: cannot take the login of {}", names.join(", "));
+        // The same roles with the same rights would fail the same way.
+        match error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            true => not_applied(format!("{doing}: {error}"), Retry::Never),
+            false => stopped(&doing, &error),
+        }
+    };
+    let written = node.session.query(WRITE_DOWN, &[&task.op.cluster, &names], task.statement()).await;
+    written.map_err(failed)?;
+    let alter: String = names.iter().map(|name| format!("ALTER ROLE {} NOLOGIN;", quoted(name))).collect();
+    node.session.simple(&alter, task.statement()).await.map_err(failed)?;
     Ok(())
+}
+
+fn with_login(roles: &[Role]) -> impl Iterator<Item = &str> {
+    roles.iter().filter(|role| role.can_login).map(|role| role.name.as_str())
 }
 
 /// Whether any of the roles that had a login has lost it.
 async fn any_lost(node: &Node, task: &Task, roles: &[Role]) -> Result<bool, SqlFailure> {
     const LOST: &str = "SELECT count(*) FROM pg_roles WHERE NOT rolcanlogin AND rolname = ANY ($1::text[])";
-    let names: Vec<&str> =
-        roles.iter().filter(|role| role.can_login).map(|role| role.name.as_str()).collect();
+    let names: Vec<&str> = with_login(roles).collect();
     Ok(node.session.row(LOST, &[&names], task.statement()).await?.get::<_, i64>(0) > 0)
-}
-
-/// Ends the sessions of the roles, until two looks in a row find none, and no login that may
-/// have been granted before the fence is still being set up.
-async fn end_sessions(node: &Node, task: &Task, roles: &[String]) -> Step<()> {
-    const END: &str = "
-        SELECT pid, usename::text, pg_terminate_backend(pid)
-          FROM pg_stat_activity WHERE usename = ANY ($1::text[]) AND pid <> pg_backend_pid()";
-    let (region, until) = (node.region(), task.deadline.within(SESSIONS_END_MAX));
-    let failed =
-        |error: SqlFailure| stopped(&format!("{region}: cannot end the applications' sessions"), &error);
-    let hurry = task.deadline.within(LOGINS_END_BY_THEMSELVES);
-    let mut under_way = logins_under_way(node, task).await.map_err(failed)?;
-    let mut found_none = false;
-    loop {
-        let rows = node.session.query(END, &[&roles], task.statement()).await.map_err(failed)?;
-        let left = match (rows.first(), under_way.first()) {
-            (None, None) if found_none => return Ok(()),
-            (None, None) => "the last of them".to_owned(),
-            (Some(row), _) => format!("session {} of `{}`", row.get::<_, i32>(0), row.get::<_, String>(1)),
-            (None, Some(login)) => format!("a login under way, process {}", login.pid),
-        };
-        found_none = rows.is_empty() && under_way.is_empty();
-        let goes_on = match found_none {
-            true => until.sleep(SECOND_LOOK_AFTER).await.is_ok(),
-            false => pause(until).await,
-        };
-        if !goes_on {
-            let why =
-                format!("{region}: the applications' sessions do not end in time ({left} is still there)");
-            return Err(not_applied(why, Retry::Backoff));
-        }
-        if !under_way.is_empty() {
-            let now = logins_under_way(node, task).await.map_err(failed)?;
-            under_way.retain(|login| now.contains(login));
-            if hurry.over() {
-                end_logins(node, task, &under_way).await;
-            }
-        }
-    }
-}
-
-/// A process that is letting somebody in.
-#[derive(PartialEq, Eq, Debug)]
-struct Login {
-    pid: i32,
-    /// The transaction it sets its session up in.
-    transaction: String,
-}
-
-/// Logins that may have been granted and do not show as sessions yet.
-///
-/// A new process looks whether its role may log in, reads its settings, and only then appears
-/// in `pg_stat_activity`; all of that in one transaction, whose lock it holds (InitPostgres in
-/// postinit.c). One that holds such a lock and is no session may have looked before the fence:
-/// it must become one, and be ended, or go away. One that begins after the fence sees it.
-async fn logins_under_way(node: &Node, task: &Task) -> Result<Vec<Login>, SqlFailure> {
-    const UNDER_WAY: &str = "
-        SELECT pid, virtualtransaction FROM pg_locks
-         WHERE locktype = 'virtualxid' AND pid <> pg_backend_pid()
-           AND pid NOT IN (SELECT pid FROM pg_stat_activity)";
-    let rows = node.session.query(UNDER_WAY, &[], task.statement()).await?;
-    Ok(rows.iter().map(|row| Login { pid: row.get(0), transaction: row.get(1) }).collect())
-}
-
-/// A client that dawdles over its password keeps its login under way. Not every server lets
-/// every role end one; then it is waited for.
-async fn end_logins(node: &Node, task: &Task, logins: &[Login]) {
-    for Login { pid, .. } in logins {
-        let _ = node.session.query("SELECT pg_terminate_backend($1)", &[pid], task.statement()).await;
-    }
 }
 
 async fn position(node: &Node, task: &Task) -> Result<PgLsn, SqlFailure> {

@@ -17,16 +17,20 @@
 //! down beside it, in the same transaction, and the promotion gives their LOGIN back on the new
 //! writer in one transaction with the fence record. If the old writer was lost before its fence
 //! reached the standby, nothing is written down there and there is nothing to give back.
+//! Between the two, applications that only read at a standby cannot log in there either.
 //!
 //! Every step is idempotent. A later attempt finds what an earlier one has done and goes on
 //! from there; an attempt with a newer token ends the sessions of an older one first.
 
 mod fence;
+mod lock;
 mod node;
 mod observe;
 mod proof;
 mod reader;
 mod record;
+mod scene;
+mod sessions;
 mod takeover;
 mod words;
 mod writer;

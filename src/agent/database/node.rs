@@ -8,24 +8,20 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, PgLsn};
 
+use super::Task;
 use super::record::{self, Record};
-use super::{Task, not_applied, stopped};
-use crate::agent::Step;
-use crate::base::Token;
 use crate::io::postgres::{Login, Session, SqlFailure};
 use crate::io::{Class, Clock, Contact, Deadline, Failure};
-use crate::workflow::{DatabaseNode, Outcome, Retry};
+use crate::workflow::DatabaseNode;
 
 /// A node counts as unreachable after so many tries …
 const TRIES: u32 = 3;
 /// … with this long between them …
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(300);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(700);
 /// … and all of them together no longer than this, or a quarter of the attempt's time.
 const PATIENCE_MAX: Duration = Duration::from_secs(9);
-/// For how long an older attempt's session is waited for, once it was told to end.
-const LOCK_TIME_MAX: Duration = Duration::from_secs(5);
 /// What sessions of an attempt are called: this, and its token.
-const NAME: &str = "pointsman";
+pub(super) const NAME: &str = "pointsman";
 /// PostgreSQL 12 brought `pg_promote`.
 const VERSION_MIN: i32 = 120_000;
 
@@ -152,13 +148,20 @@ impl Node {
         let mut tries = 0;
         loop {
             tries += 1;
-            let failure = match Self::open(task, spec, patience / TRIES).await {
+            let error = match Self::open(task, spec, patience / TRIES).await {
                 Ok(node) => return Ok(node),
-                Err(error) => error.failure,
+                Err(error) => error,
             };
-            let lasting = matches!(failure.class, Class::Denied | Class::Rubbish);
-            if lasting || tries >= TRIES || until.sleep(TRY_AGAIN_AFTER).await.is_err() {
-                return Err(Missing { spec: spec.clone(), failure });
+            let again = match &error.state {
+                // Starting up, or without a connection to spare: it is there, and soon it may
+                // have time for us.
+                Some(state) if *state == SqlState::CANNOT_CONNECT_NOW || state.code().starts_with("53") => {
+                    true
+                }
+                _ => tries < TRIES && !matches!(error.failure.class, Class::Denied | Class::Rubbish),
+            };
+            if !again || until.sleep(TRY_AGAIN_AFTER).await.is_err() {
+                return Err(Missing { spec: spec.clone(), failure: error.failure });
             }
         }
     }
@@ -172,48 +175,6 @@ impl Node {
     pub(super) async fn refresh(&mut self, deadline: Deadline) -> Result<&Facts, SqlFailure> {
         self.facts = look(&self.session, &self.spec, deadline).await?;
         Ok(&self.facts)
-    }
-
-    /// Takes the lock by which one attempt at a time acts on this node. It ends with the
-    /// session. A session of an older attempt that still holds it is ended: what that one would
-    /// yet have done is this one's to do or not to do.
-    pub(super) async fn lock(&self, task: &Task) -> Step<()> {
-        let key = lock_key(&task.op.cluster);
-        let until = task.deadline.within(LOCK_TIME_MAX);
-        let failed = |error: SqlFailure| stopped(&format!("cannot lock {}", self.region()), &error);
-        loop {
-            let row = self.session.row("SELECT pg_try_advisory_lock($1)", &[&key], task.statement()).await;
-            if row.map_err(failed)?.get(0) {
-                return Ok(());
-            }
-            for holder in holders(&self.session, key, task.statement()).await.map_err(failed)? {
-                match holder.token {
-                    Some(token) if token > task.call.token => {
-                        let reason = format!("{}: a newer attempt ({token}) is at work", self.region());
-                        return Err(Outcome::Stale { reason });
-                    }
-                    Some(token) if token < task.call.token => {
-                        let end = "SELECT pg_terminate_backend($1)";
-                        self.session.query(end, &[&holder.pid], task.statement()).await.map_err(failed)?;
-                    }
-                    _ => {
-                        let (region, pid) = (self.region(), holder.pid);
-                        let why = format!("{region}: session {pid} holds the lock of `{}`", task.op.cluster);
-                        return Err(not_applied(why, Retry::Backoff));
-                    }
-                }
-            }
-            if until.sleep(Duration::from_millis(50)).await.is_err() {
-                let why = format!("{}: an older attempt's session does not end", self.region());
-                return Err(not_applied(why, Retry::Backoff));
-            }
-        }
-    }
-
-    /// Whether a session of another attempt is at work there.
-    pub(super) async fn others_at_work(&self, task: &Task) -> Result<bool, SqlFailure> {
-        let key = lock_key(&task.op.cluster);
-        Ok(!holders(&self.session, key, task.statement()).await?.is_empty())
     }
 }
 
@@ -240,44 +201,6 @@ pub(super) async fn open_all(task: &Arc<Task>, specs: Vec<DatabaseNode>) -> (Vec
         }
     }
     (nodes, missing)
-}
-
-/// A session that holds the lock.
-struct Holder {
-    pid: i32,
-    /// Of its attempt, if it is one.
-    token: Option<Token>,
-}
-
-async fn holders(session: &Session, key: i64, deadline: Deadline) -> Result<Vec<Holder>, SqlFailure> {
-    // A bigint key is shown in two halves (PostgreSQL, "pg_locks").
-    const HOLDERS: &str = "
-        SELECT a.pid, a.application_name
-          FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-           AND (l.classid::bigint << 32 | l.objid::bigint) = $1
-           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND a.pid <> pg_backend_pid()";
-    let rows = session.query(HOLDERS, &[&key], deadline).await?;
-    Ok(rows
-        .iter()
-        .map(|row| Holder { pid: row.get(0), token: row.get::<_, Option<&str>>(1).and_then(token_of) })
-        .collect())
-}
-
-/// The token in a session's name.
-fn token_of(application_name: &str) -> Option<Token> {
-    let (epoch, index) = application_name.strip_prefix(NAME)?.strip_prefix(' ')?.split_once('.')?;
-    Some(Token { epoch: epoch.parse().ok()?, index: index.parse().ok()? })
-}
-
-/// A number for the lock of a cluster (FNV-1a, 64 bits).
-fn lock_key(cluster: &str) -> i64 {
-    let hash =
-        NAME.bytes().chain(*b"/").chain(cluster.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    hash.cast_signed()
 }
 
 async fn look(session: &Session, spec: &DatabaseNode, deadline: Deadline) -> Result<Facts, SqlFailure> {
@@ -321,20 +244,4 @@ fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Option<T> {
 /// Waits a little between two looks.
 pub(super) async fn pause(deadline: Deadline) -> bool {
     deadline.sleep(Duration::from_millis(30)).await.is_ok() && deadline.at() > Clock.mono()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_carry_their_token() {
-        assert_eq!(token_of("pointsman 3.412"), Some(Token { epoch: 3, index: 412 }));
-        for other in
-            ["pointsman", "pointsman watch", "psql", "", "pointsman 3", "pointsman x.y", "pointsman3.4"]
-        {
-            assert_eq!(token_of(other), None, "{other}");
-        }
-        assert_ne!(lock_key("one"), lock_key("two"));
-    }
 }

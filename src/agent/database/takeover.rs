@@ -129,8 +129,8 @@ pub(super) async fn take_over(target: &Node, task: &Task, owed: Option<&str>) ->
         record::prepare(target, task).await?;
         record::write(target, task, &entry).await?;
         let roles = fenced_roles(target, task).await.map_err(failed)?;
-        for role in &roles {
-            let alter = format!("ALTER ROLE {} LOGIN", quoted(role));
+        let alter: String = roles.iter().map(|role| format!("ALTER ROLE {} LOGIN;", quoted(role))).collect();
+        if !roles.is_empty() {
             target.session.simple(&alter, task.statement()).await.map_err(failed)?;
         }
         const FORGET: &str = "DELETE FROM pointsman.fenced_role WHERE cluster = $1";

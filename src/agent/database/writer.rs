@@ -7,15 +7,15 @@ use std::time::Duration;
 use tokio_postgres::types::PgLsn;
 
 use super::fence::{Fence, fence, stands};
-use super::node::{Missing, Node, open_all};
-use super::record::{Record, Stage, not_stale, quoted};
-use super::takeover::{TakenOver, paused, promote, replay, take_over};
-use super::words::{Progress, question, question_primary};
-use super::{Task, not_applied, out_of_reach, stopped};
+use super::node::{Missing, Node};
+use super::record::{Record, Stage};
+use super::scene::Scene;
+use super::takeover::{TakenOver, promote, replay, take_over};
+use super::words::Progress;
+use super::{Task, not_applied, stopped};
 use crate::agent::{Step, unknown};
 use crate::base::Timestamp;
-use crate::config::UnreachableWriter;
-use crate::io::{Class, Clock, show};
+use crate::io::{Clock, show};
 use crate::workflow::{DatabaseOp, DatabaseRole, Op, Outcome, Owed, Retry};
 
 /// For how long a standby may take to catch up with a live writer before that one is fenced.
@@ -39,23 +39,13 @@ pub(super) async fn apply(task: &Arc<Task>) -> Outcome {
     progress.explain(task, outcome)
 }
 
-/// The nodes as they were found.
-struct Scene {
-    target: Node,
-    /// Other nodes that accept writes.
-    primaries: Vec<Node>,
-    /// Other nodes that do not.
-    standbys: Vec<Node>,
-    missing: Vec<Missing>,
-}
-
 async fn run(task: &Arc<Task>, progress: &mut Progress) -> Step<Outcome> {
-    let mut scene = look_around(task).await?;
+    let mut scene = Scene::look(task).await?;
     if !scene.target.facts.in_recovery {
         return already(task, progress, &scene).await;
     }
-    may_be_promoted(&scene)?;
-    let suspects = suspects(task, &scene)?;
+    scene.may_be_promoted()?;
+    let suspects = scene.suspects(task)?;
 
     // Before anything is taken from anybody: can this end well?
     let writer = scene.primaries.iter().find(|node| node.facts.timeline == scene.target.facts.timeline);
@@ -86,153 +76,6 @@ async fn run(task: &Arc<Task>, progress: &mut Progress) -> Step<Outcome> {
 /// By when everything must be ready for the promotion.
 fn before_promotion(task: &Task) -> crate::io::Deadline {
     task.deadline.less(task.call.timeout / PROMOTION_SHARE)
-}
-
-/// Looks at every node, and refuses what could not end well.
-async fn look_around(task: &Arc<Task>) -> Step<Scene> {
-    let (mut nodes, missing) = open_all(task, task.op.nodes.clone()).await;
-    let Some(target) = choose(&nodes, &task.op.region) else {
-        let own = missing.iter().find(|missing| missing.spec.region == task.op.region);
-        return Err(own.map_or_else(
-            || not_applied(format!("{} has no node that answers", task.op.region), Retry::Backoff),
-            |own| out_of_reach(&own.spec.region, &own.failure),
-        ));
-    };
-    let mut target = nodes.swap_remove(target);
-    for node in std::iter::once(&target).chain(&nodes) {
-        not_stale(node.record.as_ref(), node.region(), task)?;
-    }
-    target.lock(task).await?;
-    // What was seen before the lock may have been in the middle of something.
-    let refreshed = target.refresh(task.statement()).await.map(|_| ());
-    refreshed.map_err(|error| stopped(&format!("cannot look at {}", target.region()), &error))?;
-    for node in &nodes {
-        let (new, other) = (target.region(), node.region());
-        if node.facts.system != target.facts.system {
-            let why = format!(
-                "{new} and {other} are not of one database system ({} and {}): {new} is no standby of {other}",
-                target.facts.system, node.facts.system
-            );
-            return Err(not_applied(why, Retry::Never));
-        }
-        if node.facts.timeline > target.facts.timeline {
-            let why = format!(
-                "{new} is on the older timeline {}, {other} on {}: what {new} has was left behind by a promotion; rewind it first (pg_rewind)",
-                target.facts.timeline, node.facts.timeline
-            );
-            // A standby may yet follow to the newer one by itself; a primary never does.
-            let retry = if target.facts.in_recovery { Retry::Backoff } else { Retry::Never };
-            return Err(not_applied(why, retry));
-        }
-    }
-    let (standbys, primaries) = nodes.into_iter().partition::<Vec<_>, _>(|node| node.facts.in_recovery);
-    let rivals: Vec<&str> = primaries
-        .iter()
-        .filter(|node| node.facts.timeline == target.facts.timeline)
-        .map(Node::region)
-        .chain((!target.facts.in_recovery).then(|| target.region()))
-        .collect();
-    if rivals.len() > 1 {
-        let (regions, timeline) = (rivals.join(" and "), target.facts.timeline);
-        let why = format!(
-            "{regions} are primaries on the same timeline {timeline}: a split brain, which only a person can judge"
-        );
-        return Err(not_applied(why, Retry::Never));
-    }
-    Ok(Scene { target, primaries, standbys, missing })
-}
-
-/// The region's node: the one that is the writer already, or else the one that has most.
-fn choose(nodes: &[Node], region: &str) -> Option<usize> {
-    let own = nodes.iter().enumerate().filter(|(_, node)| node.region() == region);
-    own.max_by_key(|(n, node)| {
-        let facts = &node.facts;
-        (!facts.in_recovery, facts.timeline, facts.received, std::cmp::Reverse(*n))
-    })
-    .map(|(n, _)| n)
-}
-
-fn may_be_promoted(scene: &Scene) -> Step<()> {
-    let Node { facts, spec, .. } = &scene.target;
-    if facts.paused {
-        return Err(not_applied(paused(&spec.region), Retry::Backoff));
-    }
-    let user = quoted(&spec.target.user);
-    let missing = match (facts.may_promote, facts.may_alter_roles) {
-        (true, true) if facts.may_write_down => return Ok(()),
-        (true, true) => format!("GRANT CREATE ON DATABASE {} TO {user}", quoted(&spec.target.database)),
-        (false, _) => format!("GRANT EXECUTE ON FUNCTION pg_promote(boolean, integer) TO {user}"),
-        (true, false) => format!("ALTER ROLE {user} CREATEROLE"),
-    };
-    Err(not_applied(
-        format!("{}: {user} has not the rights to promote it: {missing}", spec.region),
-        Retry::Backoff,
-    ))
-}
-
-/// Nodes that may be the writer and cannot be fenced, once it is settled that the promotion goes
-/// on without that: because the file says so, or an operator.
-fn suspects(task: &Task, scene: &Scene) -> Step<Vec<Missing>> {
-    let facts = &scene.target.facts;
-    let left_behind =
-        |node: &Node| node.record.as_ref().is_some_and(|record| fenced_by_another(record, task));
-    if scene.primaries.iter().any(|node| node.facts.timeline == facts.timeline && !left_behind(node)) {
-        // The writer is known and answers; who is missing is a standby of it.
-        return Ok(Vec::new());
-    }
-    never_denied(&scene.missing)?;
-    let ahead = scene.standbys.iter().filter(|node| node.facts.received > facts.received);
-    let ahead = ahead.max_by_key(|node| node.facts.received);
-    match task.call.approved || (accepted(task, &scene.missing) && ahead.is_none()) {
-        true => Ok(scene.missing.clone()),
-        false => Err(Outcome::Ask { question: question(task, &scene.target, &scene.missing, ahead) }),
-    }
-}
-
-/// A node that keeps us from fencing it is alive: nobody can accept that risk.
-fn never_denied(suspects: &[Missing]) -> Step<()> {
-    match suspects.iter().find(|missing| missing.failure.class == Class::Denied) {
-        None => Ok(()),
-        Some(Missing { spec, failure }) => {
-            let why = format!("{} may be the writer and cannot be fenced: {}", spec.region, failure.words);
-            Err(not_applied(why, Retry::Backoff))
-        }
-    }
-}
-
-/// What can be accepted beforehand (`unreachable_writer: promote`) is that the old writer may
-/// live on: not that we may be blind, or be the ones who are cut off.
-fn accepted(task: &Task, suspects: &[Missing]) -> bool {
-    let Some(first) = suspects.first() else { return true };
-    let away = |missing: &Missing| matches!(missing.failure.class, Class::Refused | Class::Silent);
-    task.op.unreachable_writer == UnreachableWriter::Promote
-        && suspects.iter().all(|missing| away(missing) && missing.spec.region == first.spec.region)
-}
-
-/// A fence that another execution put up there: that one may have made somebody else the writer.
-fn fenced_by_another(record: &Record, task: &Task) -> bool {
-    record.stage != Stage::Writer && !record.is_of(&task.call)
-}
-
-/// The region's node is a primary already. Is it the one, or was it left behind by a promotion
-/// elsewhere? Only who is missing could tell.
-fn undisputed(task: &Task, scene: &Scene) -> Step<()> {
-    let (target, missing) = (&scene.target, &scene.missing);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    // This execution has promoted it: it says so, or it has gone beyond the fence that this
-    // execution put up before.
-    let ours = target.record.as_ref().filter(|record| record.is_of(&task.call));
-    if ours.is_some_and(|record| record.stage == Stage::Writer || target.facts.timeline > record.timeline) {
-        return Ok(());
-    }
-    never_denied(missing)?;
-    let doubt = target.record.as_ref().is_some_and(|record| fenced_by_another(record, task));
-    match task.call.approved || (accepted(task, missing) && !doubt) {
-        true => Ok(()),
-        false => Err(Outcome::Ask { question: question_primary(task, target, missing) }),
-    }
 }
 
 /// Waits until the standby follows the live writer closely: once that one is fenced, every
@@ -288,13 +131,13 @@ async fn last_look(task: &Task, scene: &mut Scene, fences: &[Fence], suspects: &
     }
     let received = scene.target.facts.received;
     replay(&mut scene.target, task, received, before_promotion(task)).await?;
-    may_be_promoted(scene)
+    scene.may_be_promoted()
 }
 
 /// The region is the writer already: promoted by an earlier attempt, or all along. What is not
 /// done yet is done.
 async fn already(task: &Arc<Task>, progress: &mut Progress, scene: &Scene) -> Step<Outcome> {
-    undisputed(task, scene)?;
+    scene.undisputed(task)?;
     progress.promoted = true;
     let ours = scene.target.record.as_ref().filter(|record| record.key == task.call.idempotency_key());
     let fences = fence_all(task, progress, &scene.primaries).await?;
