@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
@@ -307,6 +308,35 @@ async fn http_connects_where_it_is_told_and_keeps_the_name() {
 }
 
 #[tokio::test]
+async fn every_check_sees_the_certificate_of_today() {
+    let scratch = Scratch::new("resumption");
+    let certificates = servers::certificates(scratch.path());
+    let acceptor = servers::acceptor(&certificates.server);
+    let kinds = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&kinds);
+    let server = Server::start(move |stream| {
+        let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+        async move {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                seen.lock().unwrap().push(stream.get_ref().1.handshake_kind());
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let url = format!("https://localhost:{}/", server.port());
+    let check = CheckKind::Http(HttpCheck { ca: Some(certificates.ca), ..http(&url) });
+    let net = Net::new();
+    for _ in 0..3 {
+        let sample = probe::check(&net, CheckId(7), &check, TIMEOUT).await.unwrap();
+        passes(sample.finding, "status 200");
+    }
+    // A session that is resumed shows none.
+    assert_eq!(*kinds.lock().unwrap(), [Some(rustls::HandshakeKind::Full); 3]);
+}
+
+#[tokio::test]
 async fn http_with_hostile_servers() {
     let check = |server: &Server| CheckKind::Http(http(&server.url("/")));
     let garbage = says(b"SSH-2.0-OpenSSH_9.2\r\n").await;
@@ -317,6 +347,10 @@ async fn http_with_hostile_servers() {
     fails(run(check(&broken)).await, "broke off in the middle");
     let big = says_forever(b"HTTP/1.1 200 OK\r\nx: ", &[b'a'; 4096], Duration::ZERO).await;
     fails(run(check(&big)).await, "header of more than 16384 bytes");
+    // One that ends, and is too long all the same: what is kept of an answer is bounded.
+    let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(100_000));
+    let long = says(Box::leak(long.into_bytes().into_boxed_slice())).await;
+    fails(run(check(&long)).await, "header of more than 16384 bytes");
     let lines = says_forever(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n", Duration::ZERO).await;
     let finding = run(check(&lines)).await;
     assert!(matches!(finding, Finding::Fail(_)), "{finding:?}");

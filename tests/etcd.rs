@@ -221,6 +221,7 @@ async fn what_is_not_etcd_is_rubbish() {
     };
     let servers = [
         answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await,
+        answer(b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"header\":{}}").await,
         answer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await,
         answer(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await,
         answer(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await,
@@ -244,8 +245,18 @@ async fn what_is_not_etcd_is_rubbish() {
             NodeView::Unmeasured(_) => "unmeasured",
         })
         .collect();
-    let expected =
-        ["rubbish", "rubbish", "rubbish", "denied", "denied", "rubbish", "refused", "refused", "unmeasured"];
+    let expected = [
+        "rubbish",
+        "rubbish",
+        "rubbish",
+        "rubbish",
+        "denied",
+        "denied",
+        "rubbish",
+        "refused",
+        "refused",
+        "unmeasured",
+    ];
     assert_eq!(kinds, expected, "{views:#?}");
     for member in &group(&urls).members {
         let result = cluster::linearizable(&Net::new(), &cluster.kind, member).await;

@@ -12,8 +12,8 @@ use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Method, Url};
 use serde_json::json;
 
-use super::web::{Step, headers, post_json, retry_after, unexpected, url};
-use super::{applied, not_applied, unknown};
+use super::web::{headers, post_json, retry_after, unexpected, url};
+use super::{Step, applied, not_applied, unknown};
 use crate::io::web::{Answer, Request, place, send};
 use crate::io::{Deadline, Net};
 use crate::workflow::{Act, Call, CapacityOp, Outcome, Retry};

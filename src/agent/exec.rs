@@ -20,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::web::{Step, text};
-use super::{applied, not_applied, unknown};
+use super::web::text;
+use super::{Step, applied, not_applied, unknown};
 use crate::io::{Deadline, show};
 use crate::workflow::{Act, Call, ExecOp, Outcome, Retry};
 

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
-use super::web::{Step, ask, headers, unexpected, url};
-use super::{applied, not_applied, unknown};
+use super::web::{ask, headers, unexpected, url};
+use super::{Step, applied, not_applied, unknown};
 use crate::io::web::{Answer, Request, place, send};
 use crate::io::{Deadline, Net};
 use crate::workflow::{Act, Call, HttpOp, Outcome, Retry};

@@ -5,6 +5,7 @@
 //! is retried here: whoever calls decides, with the outcome in its journal.
 
 mod capacity;
+mod database;
 mod exec;
 mod http;
 mod notify;
@@ -38,12 +39,16 @@ impl Agents {
             Op::Http(op) => http::perform(&self.net, call, op, deadline).await,
             Op::Notify(op) => notify::perform(&self.net, call, op, deadline).await,
             Op::Wait(op) => wait::perform(&self.net, call, op, deadline).await,
-            Op::Database(_) | Op::Dial(_) => {
+            Op::Database(op) => database::perform(&self.net, call, op, deadline).await,
+            Op::Dial(_) => {
                 not_applied("the daemon itself sets the shares of traffic; no agent does", Retry::Never)
             }
         }
     }
 }
+
+/// What a step has brought, or the outcome that was reached before the end.
+type Step<T> = Result<T, Outcome>;
 
 fn applied(detail: impl Into<String>) -> Outcome {
     Outcome::Applied { detail: detail.into(), outputs: BTreeMap::new(), owed: None }

@@ -4,8 +4,8 @@
 
 use serde_json::json;
 
-use super::web::{Step, headers, post_json, text, unexpected, url};
-use super::{applied, unknown};
+use super::web::{headers, post_json, text, unexpected, url};
+use super::{Step, applied, unknown};
 use crate::io::web::place;
 use crate::io::{Deadline, Net};
 use crate::workflow::{Act, Call, NotifyOp, Outcome};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use super::web::{Step, url};
-use super::{applied, not_applied};
+use super::web::url;
+use super::{Step, applied, not_applied};
 use crate::base::show_span;
 use crate::io::http::{Request, exchange};
 use crate::io::web::place;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Url};
 
-use super::{not_applied, unknown};
+use super::{Step, not_applied, unknown};
 use crate::io::web::{Answer, NoAnswer, Request, place, send};
 use crate::io::{Clock, Deadline, Failure, Net, read_secret};
 use crate::workflow::{Call, Outcome, Retry, Text};
@@ -27,9 +27,6 @@ use crate::workflow::{Call, Outcome, Retry, Text};
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// How much of an answer's body is told.
 const EXCERPT_CHARS_MAX: usize = 200;
-
-/// An outcome that was reached before the end: what cannot go on says why.
-pub(super) type Step<T> = Result<T, Outcome>;
 
 /// Reads a text where it is kept.
 pub(super) async fn text(text: &Text, deadline: Deadline) -> Step<String> {

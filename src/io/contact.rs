@@ -204,11 +204,21 @@ mod tests {
 
     #[tokio::test]
     async fn tries_every_address_of_a_name() {
-        // Only IPv4: where localhost is ::1 too, that one is refused first.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut contact = Contact::new(Duration::from_secs(10));
-        contact.connect(&Net::new(), &at("localhost", port), Close::Gracefully).await.unwrap();
-        assert!(contact.phases.resolved <= contact.phases.connected && contact.phases.resolved.is_some());
+        let net = Net::new();
+        let connect = async |addresses: [&str; 2]| {
+            net.resolver().remember("both.example", &addresses.map(|address| address.parse().unwrap()));
+            let mut contact = Contact::new(Duration::from_secs(2));
+            contact.connect(&net, &at("both.example", port), Close::Gracefully).await
+        };
+        // One refuses, or is on a network that we have no route to, and the other answers.
+        assert!(connect(["127.0.0.9", "127.0.0.1"]).await.is_ok());
+        assert!(connect(["255.255.255.255", "127.0.0.1"]).await.is_ok());
+        // None answers: what speaks of the target tells more than our own trouble.
+        let failure = connect(["255.255.255.255", "127.0.0.9"]).await.unwrap_err();
+        assert_eq!(failure, Failure::refused(format!("connection refused by 127.0.0.9:{port}")));
+        let failure = connect(["255.255.255.255", "255.255.255.255"]).await.unwrap_err();
+        assert_eq!(failure.class, Class::Unmeasured);
     }
 }

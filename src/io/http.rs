@@ -167,6 +167,11 @@ fn failure_of(error: &hyper::Error, peer: &HostPort, heard: bool) -> Failure {
     if error.is_parse() {
         return Failure::rubbish(format!("{peer} answers what is not HTTP: {}", failure::innermost(error)));
     }
+    // Before all else what TLS says: a certificate that is not accepted ends in a closed
+    // connection like many other things.
+    if let Some(tls) = failure::find::<rustls::Error>(error) {
+        return Failure::of_tls(tls, peer);
+    }
     let closed = error.is_incomplete_message() || error.is_closed() || error.is_canceled();
     match closed {
         true if heard => Failure::rubbish(format!("{peer} broke off in the middle of its answer")),

@@ -72,6 +72,13 @@ impl Resolver {
         Ok(found.iter().map(|address| SocketAddr::new(*address, port)).collect())
     }
 
+    /// Makes it remember addresses, as if they had just been found.
+    #[cfg(test)]
+    pub(super) fn remember(&self, host: &str, addresses: &[IpAddr]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.found.insert(host.to_owned(), (Clock.mono(), addresses.into()));
+    }
+
     fn fresh(&self, host: &str) -> Option<Arc<[IpAddr]>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, found) = state.found.get(host)?;

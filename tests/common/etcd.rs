@@ -52,6 +52,7 @@ impl Etcd {
 
     fn start_with(size: usize, tls: Option<Tls>) -> Option<Self> {
         let binary = find("etcd", "etcd-server", &[])?;
+        find("etcdctl", "etcd-client", &[])?;
         let members = (0..size).map(|_| Member { client: ports::free(), peer: ports::free(), program: None });
         let mut etcd = Self { members: members.collect(), binary, scratch: Scratch::new("etcd"), tls };
         for n in 0..size {
@@ -109,7 +110,7 @@ impl Etcd {
 
     /// Runs `etcdctl` against one member.
     pub fn ctl(&self, n: usize, arguments: &[&str]) -> (bool, String) {
-        let etcdctl = find("etcdctl", "etcd-client", &[]).expect("it comes with etcd-server");
+        let etcdctl = find("etcdctl", "etcd-client", &[]).expect("it was there when the cluster was started");
         let mut command = Command::new(etcdctl);
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url(n), "--command-timeout", "2s"]);
         if let Some(tls) = &self.tls {

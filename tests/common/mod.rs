@@ -133,7 +133,7 @@ pub fn until(what: &str, within: Duration, mut so: impl FnMut() -> bool) {
 }
 
 /// The same, with looks that wait themselves.
-pub async fn until_async<F: Future<Output = bool>>(what: &str, within: Duration, mut so: impl FnMut() -> F) {
+pub async fn until_async(what: &str, within: Duration, mut so: impl AsyncFnMut() -> bool) {
     let start = now();
     while !so().await {
         assert!(now() - start < within, "waited {within:?} for {what}");

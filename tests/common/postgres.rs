@@ -82,7 +82,7 @@ impl Postgres {
         let port = self.port;
         let mut lines = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n\
-             fsync = off\nmax_connections = 40\nshared_buffers = 16MB\nwal_level = replica\n\
+             fsync = off\nmax_connections = 40\nshared_buffers = 16MB\nwal_level = replica\nwal_log_hints = on\n\
              hot_standby = on\nmax_wal_senders = 8\nwal_keep_size = 256MB\nmax_prepared_transactions = 4\n\
              wal_retrieve_retry_interval = 200ms\nlog_line_prefix = '%m [%p] %u %a '\n",
         );
@@ -129,7 +129,7 @@ impl Postgres {
             .args(["-R", "--no-sync", "--source-server"])
             .arg(format!("host=127.0.0.1 port={} user=postgres dbname=postgres", primary.port));
         run(&mut rewind, &self.scratch.path().join("rewind.log"));
-        self.configure(&["wal_log_hints = on"]);
+        self.configure(&[]);
     }
 
     /// Starts it, and waits until it answers.
@@ -248,6 +248,13 @@ impl Postgres {
         self.start();
     }
 
+    /// Keeps the server from making files in its directory, such as the one that asks for a
+    /// promotion, or lets it again.
+    pub fn block_promotion(&self, block: bool) {
+        let mode = if block { 0o500 } else { 0o700 };
+        std::fs::set_permissions(&self.data, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+
     /// How to reach it as `pointsman`.
     pub fn target(&self) -> PostgresTarget {
         self.target_as("pointsman")
@@ -285,14 +292,20 @@ impl Postgres {
         });
     }
 
-    /// An application that writes here in a loop, one row per connection, until told to stop.
+    /// An application that writes here in a loop, a few rows per connection, until told to stop.
     pub fn writer(&self, user: &'static str) -> Writer {
-        Writer::start(self.port, user)
+        Writer::start(self.port, user, 20)
+    }
+
+    /// One that keeps its connection for as long as it can.
+    pub fn writer_that_stays(&self, user: &'static str) -> Writer {
+        Writer::start(self.port, user, usize::MAX)
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        self.block_promotion(false);
         self.kill();
     }
 }
@@ -313,7 +326,7 @@ pub struct Write {
 }
 
 impl Writer {
-    fn start(port: u16, user: &'static str) -> Self {
+    fn start(port: u16, user: &'static str, per_connection: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
@@ -326,8 +339,7 @@ impl Writer {
                     );
                     let (client, connection) = tokio_postgres::connect(&string, NoTls).await?;
                     tokio::spawn(connection);
-                    // A few writes per connection, as a pool would.
-                    for _ in 0..20 {
+                    for _ in 0..per_connection {
                         n += 1;
                         let note = format!("{port}-{n}");
                         let sent = now();
@@ -340,8 +352,7 @@ impl Writer {
                     }
                     Ok::<(), tokio_postgres::Error>(())
                 };
-                let outcome = tokio::time::timeout(Duration::from_secs(4), session).await;
-                if !matches!(outcome, Ok(Ok(()))) {
+                if session.await.is_err() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
