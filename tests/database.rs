@@ -496,7 +496,11 @@ async fn what_cannot_end_well_is_refused_before_anything_is_changed() {
     not_applied(ask(named(&["app", "pointsman"])).await, Retry::Never, "would shut us out");
     not_applied(ask(named(&["web"])).await, Retry::Never, "`app` is to prove the fence");
     // A superuser's login is not ours to take.
-    not_applied(ask(named(&["app", "postgres"])).await, Retry::Never, "cannot take the login of `postgres`");
+    not_applied(
+        ask(named(&["app", "postgres"])).await,
+        Retry::Never,
+        "cannot take the login of app, postgres",
+    );
     nothing_changed(&pair);
 
     // Credentials.

@@ -7,6 +7,7 @@ set -eu
 
 # package:program that shows it is there
 wanted="etcd-server:etcd
+etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
 unbound:unbound
 bind9-dnsutils:dig

@@ -12,10 +12,13 @@ use crate::health::Finding;
 /// Letters that may wait. Whoever writes more waits with them.
 pub(super) const MAIL_MAX: usize = 256;
 
+/// What is done with a look at the state.
+pub(super) type Glance = Box<dyn FnOnce(&Daemon, &Running) + Send>;
+
 /// A letter.
 pub(super) enum Mail {
     /// Looks at the state and takes a copy of what it needs.
-    Look(Box<dyn FnOnce(&Daemon, &Running) + Send>),
+    Look(Glance),
     /// An operator's order.
     Order(Order, oneshot::Sender<Result<String, String>>),
     /// Another configuration, read and found sound.

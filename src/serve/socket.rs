@@ -95,6 +95,13 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// These and those: sockets from systemd beside those the configuration names.
+    pub fn and(mut self, others: Self) -> Self {
+        self.udp.extend(others.udp);
+        self.tcp.extend(others.tcp);
+        self
+    }
+
     /// Where UDP is served, each address once.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
         let mut addresses: Vec<_> = self.udp.iter().filter_map(|udp| udp.socket.local_addr().ok()).collect();

@@ -1,6 +1,8 @@
 //! Engine and store together, in a process that is killed (`kill -9`) again and again. Its
 //! targets are lines in a file, so they remember what was really done.
 
+#![allow(clippy::disallowed_methods, reason = "processes are killed on real time")]
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -79,7 +81,6 @@ fn runs_until_it_is_killed() {
         if steps.is_empty() {
             let views: Vec<_> = engine.executions(now()).collect();
             if views.is_empty() {
-                println!("over");
                 return;
             }
             match views.iter().find_map(|view| Some((view, view.decisions.first()?))) {
