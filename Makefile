@@ -21,7 +21,7 @@ lint:
 	cargo clippy --all-targets --locked -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 deny:
 	cargo deny --locked check bans licenses sources

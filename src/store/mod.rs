@@ -10,8 +10,8 @@
 //! that what was changed or lost afterwards shows, with the index of the first wrong record.
 //!
 //! redb commits atomically and checks its pages; what it leaves to us is what happens after a
-//! write or a sync has failed ([`careful`]), reading beside or after a killed process
-//! ([`overlay`]), and how much to keep ([`tables`]).
+//! write or a sync has failed (`careful`), reading beside or after a killed process
+//! (`overlay`), and how much to keep (`tables`).
 
 mod batch;
 mod careful;
