@@ -170,7 +170,7 @@ pub struct Answer {
     pub lost: bool,
 }
 
-/// What follows from an outcome. Decided once, by [`super::judge`], and kept.
+/// What follows from an outcome. Decided once, by `super::judge`, and kept.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
