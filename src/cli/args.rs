@@ -60,7 +60,10 @@ pub enum Command {
         log: Format,
     },
     /// Reads the configuration, its zones and workflows; prints every mistake, or what it guarantees.
-    Check,
+    Check {
+        /// The configuration file; by default that of `--config`.
+        file: Option<PathBuf>,
+    },
     /// Prints what the server would answer, as dig does. Needs no daemon and opens no socket.
     Query(Query),
     /// Shows regions, clusters, services and workflows as the daemon sees them.

@@ -1,6 +1,8 @@
 //! `check`: every mistake, or what the configuration guarantees.
 
-use super::args::{Common, Output};
+use std::path::Path;
+
+use super::args::Output;
 use super::text::{Paint, colour, complain, paint, print, print_json};
 use super::{Done, Exit};
 use crate::base::show_span;
@@ -9,25 +11,21 @@ use crate::decide::Setup;
 use crate::region::{Guarantee, JITTER};
 use crate::sys;
 
-pub(super) fn run(common: &Common) -> Done {
-    let loaded = sys::load(&common.config);
+pub(super) fn run(file: &Path, output: Output) -> Done {
+    let loaded = sys::load(file);
     let (setup, warnings) = match loaded {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             let errors = mistakes.errors();
             let count = if errors == 1 { "1 mistake".to_owned() } else { format!("{errors} mistakes") };
-            return Err(Exit::No(format!(
-                "{}{}: {count}",
-                mistakes.render(colour(true)),
-                common.config.display()
-            )));
+            return Err(Exit::No(format!("{}{}: {count}", mistakes.render(colour(true)), file.display())));
         }
     };
     complain(&warnings.render(colour(true)));
     let guarantees = setup.guarantees();
-    match common.output {
+    match output {
         Output::Json => print_json(&guarantees),
-        Output::Text => print(&report(&common.config.display().to_string(), &setup, &guarantees)),
+        Output::Text => print(&report(&file.display().to_string(), &setup, &guarantees)),
     }
     Ok(())
 }

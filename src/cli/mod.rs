@@ -32,7 +32,7 @@ pub fn run() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
     let done = match command {
         Command::Serve { log } => serve::run(&common, log),
-        Command::Check => check::run(&common),
+        Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
         Command::Query(query) => query::run(&common, &query),
         Command::Status => show::status(&common),
         Command::Explain { name } => show::explain(&common, &name),
