@@ -56,6 +56,17 @@ pub fn parse(source: &Arc<Source>, around: &Surroundings) -> Result<(Config, Mis
     mistakes.unless_fatal(config)
 }
 
+/// What a file must say itself: nothing that we could assume would be harmless.
+const REQUIRED: [(&str, &str); 4] = [
+    ("version", "write `version: 1`"),
+    (
+        "mode",
+        "write `mode: observe` (sense and tell), `answer` (serve DNS as well) or `act` (run workflows as well)",
+    ),
+    ("site", "give this daemon's site a name, as in `site: {name: fra1}`"),
+    ("listen", "say where to serve, as in `listen: {dns: [\"0.0.0.0:53\"]}`"),
+];
+
 /// Builds a configuration, part by part.
 struct Binder<'a> {
     around: &'a Surroundings,
@@ -75,9 +86,9 @@ const DEFAULT_SCHEDULE: Schedule =
 
 impl<'a> Binder<'a> {
     fn new(tree: &Node, around: &'a Surroundings, mistakes: &'a mut Mistakes) -> Self {
-        for required in ["version", "mode", "site", "listen"] {
+        for (required, example) in REQUIRED {
             if tree.get(required).is_none() {
-                mistakes.error(&tree.place, format!("`{required}` is missing"));
+                mistakes.error(&tree.place, format!("`{required}` is missing")).help(example);
             }
         }
         let mut declared = HashSet::new();
