@@ -5,12 +5,15 @@
 //! it, because a datacenter that is cut off from a group that goes on elsewhere is the only
 //! one lost.
 
+mod absent;
 mod judge;
+mod memory;
 mod postgres;
 mod raft;
 mod standing;
 mod view;
 
-pub use judge::{Memory, judge};
+pub use judge::judge;
+pub use memory::Memory;
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint};
 use super::{Evidence, Facts, Judgement, Memory, NodeView, PostgresFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
 use crate::config::{Cluster, Group};

@@ -15,7 +15,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{Absent, CatchUp, first_complaint};
+use super::absent::{Absent, first_complaint};
+use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
 use crate::config::{Cluster, Group};

@@ -1,8 +1,11 @@
 //! The only owner of mutable state: drains one mailbox, folds, compiles once, publishes, journals.
 //!
-//! `run` is the loop, `handle` is how others write to it, `restore` reads back what an earlier
-//! process left, `tell` and `telemetry` say what happened in logs and metrics.
+//! `run` is the loop, `calls` what agents are doing for it, `handle` how others write to it,
+//! `restore` reads back what an earlier process left, `reload` and `change` take over another
+//! configuration, `tell` and `telemetry` say what happened in logs and metrics.
 
+mod calls;
+mod change;
 mod handle;
 mod reload;
 mod restore;

@@ -4,23 +4,25 @@
 //! calls go out, and only then is told and written what happened. Nothing here waits for a
 //! disk, a target or a client: what takes time runs elsewhere and sends its result.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{Id, JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
+use super::calls::Calls;
+use super::change::{difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::{telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
-use crate::config::{Config, Mode};
+use crate::config::Mode;
 use crate::decide::{Daemon, Order, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Clock, Net};
@@ -29,7 +31,7 @@ use crate::serve::{Server, Sockets};
 use crate::store::{self, Batch, Store};
 use crate::sys::Systemd;
 use crate::table::Table;
-use crate::workflow::{Act, Call, Outcome, Receipt};
+use crate::workflow::{Call, Outcome, Receipt};
 
 /// What the daemon is started with.
 #[derive(Debug)]
@@ -85,9 +87,7 @@ struct Control {
     counts: Counts,
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
-    agents: Agents,
-    calls: JoinSet<Outcome>,
-    under_way: HashMap<Id, (Call, Mono)>,
+    calls: Calls,
     store: Option<Store>,
     replies: BTreeMap<Receipt, oneshot::Sender<Result<String, String>>>,
     listener: Option<mpsc::UnboundedSender<Told>>,
@@ -98,7 +98,8 @@ struct Control {
     fresh: bool,
     alive_at: Mono,
     wake: Option<Mono>,
-    stopping: bool,
+    /// It is stopping, and has stopped at the latest then.
+    stop_at: Option<Mono>,
 }
 
 impl Control {
@@ -139,9 +140,7 @@ impl Control {
             counts: Counts::default(),
             serving,
             probes: Some(probes),
-            agents: Agents::new(net),
-            calls: JoinSet::new(),
-            under_way: HashMap::new(),
+            calls: Calls::new(Agents::new(net)),
             store,
             replies: BTreeMap::new(),
             listener,
@@ -150,7 +149,7 @@ impl Control {
             fresh,
             alive_at: now.mono,
             wake: None,
-            stopping: false,
+            stop_at: None,
         };
         (control, Inputs { reports, stored })
     }
@@ -159,16 +158,14 @@ impl Control {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(REPORTS_MAX);
-        let mut stop_at = None;
         self.decide();
         self.open_if_due();
         loop {
             let wake = self.wake.map(|at| at.since(Clock.mono()));
             tokio::select! {
-                count = inputs.reports.recv_many(&mut reports, REPORTS_MAX), if !self.stopping => {
+                count = inputs.reports.recv_many(&mut reports, REPORTS_MAX), if !self.is_stopping() => {
                     if count == 0 {
-                        error!("probing has ended by itself");
-                        self.stopping = true;
+                        self.give_up("probing has ended by itself");
                     }
                     let now = Clock.now();
                     for report in reports.drain(..) {
@@ -176,12 +173,9 @@ impl Control {
                     }
                 }
                 Some(event) = inputs.stored.recv() => self.stored(event),
-                Some(ended) = self.calls.join_next_with_id() => self.call_ended(ended),
+                Some((call, outcome)) = self.calls.ended() => self.call_ended(&call, outcome),
                 letter = mail.recv() => match letter {
-                    Some(Mail::Stop) | None => {
-                        self.begin_to_stop().await;
-                        stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
-                    }
+                    Some(Mail::Stop) | None => self.begin_to_stop().await,
                     Some(Mail::Reconfigure(setup, reply)) => {
                         let said = self.reconfigure(setup, &mut inputs).await;
                         let _ = reply.send(said);
@@ -193,7 +187,7 @@ impl Control {
             }
             self.decide();
             self.open_if_due();
-            if let Some(stop_at) = stop_at {
+            if let Some(stop_at) = self.stop_at {
                 let settled = self.calls.is_empty() && self.daemon.is_settled();
                 if settled || Clock.mono() >= stop_at {
                     break;
@@ -250,26 +244,10 @@ impl Control {
         }
     }
 
-    fn call_ended(&mut self, ended: Result<(Id, Outcome), tokio::task::JoinError>) {
-        let (id, outcome) = match ended {
-            Ok((id, outcome)) => (id, outcome),
-            Err(broken) => {
-                // A panic in an agent: it may have got as far as its target.
-                let reason = format!("the agent broke: {broken}");
-                error!(%reason, "an agent panicked");
-                (broken.id(), Outcome::Unknown { reason })
-            }
-        };
-        let Some((call, began)) = self.under_way.remove(&id) else { return };
-        let (word, words) = outcome_words(&outcome);
-        let took = Clock.mono().since(began);
-        telemetry::call(workflow_of(&call), &call.stage, word, took);
-        info!(
-            event = "workflow.outcome", execution = %call.execution, stage = %call.stage, attempt = call.attempt,
-            outcome = word, "{}/{}: {word} after {}: {words}", call.execution, call.stage, show_span(took)
-        );
-        self.told_call(&call, Some(format!("{word}: {words}")));
-        self.daemon.outcome(&call, outcome);
+    fn call_ended(&mut self, call: &Call, outcome: Outcome) {
+        let (word, words) = outcome.words();
+        self.told_call(call, Some(format!("{word}: {words}")));
+        self.daemon.outcome(call, outcome);
     }
 
     fn letter(&mut self, letter: Mail) {
@@ -314,6 +292,9 @@ impl Control {
     }
 
     fn tick(&mut self) {
+        if self.server.as_ref().is_some_and(Server::is_broken) {
+            self.give_up("a DNS thread has ended");
+        }
         self.systemd.alive();
         let now = Clock.now();
         if now.mono >= self.alive_at {
@@ -372,18 +353,8 @@ impl Control {
     }
 
     fn perform(&mut self, call: Call) {
-        let what = match call.act {
-            Act::Apply => "is performed",
-            Act::Observe => "is looked at",
-        };
-        info!(
-            event = "workflow.call", execution = %call.execution, stage = %call.stage, attempt = call.attempt,
-            token = %call.token, "{}/{} {what} (attempt {})", call.execution, call.stage, call.attempt
-        );
         self.told_call(&call, None);
-        let (agents, task_call) = (self.agents.clone(), call.clone());
-        let task = self.calls.spawn(async move { agents.perform(&task_call).await });
-        self.under_way.insert(task.id(), (call, Clock.mono()));
+        self.calls.perform(call);
     }
 
     fn told_call(&self, call: &Call, outcome: Option<String>) {
@@ -409,7 +380,7 @@ impl Control {
 
     /// DNS opens after one bounded round of checks, or at once on state that is fresh.
     fn open_if_due(&mut self) {
-        if self.server.is_some() || self.stopping || self.daemon.setup().config.mode == Mode::Observe {
+        if self.server.is_some() || self.is_stopping() || self.daemon.setup().config.mode == Mode::Observe {
             return;
         }
         let first_round = self.daemon.senses().first_round_over();
@@ -422,11 +393,7 @@ impl Control {
         let limits = self.daemon.setup().config.dns.clone();
         match Server::start(sockets, Arc::clone(&self.table), &limits) {
             Ok(server) => self.server = Some(server),
-            Err(why) => {
-                error!(%why, "DNS cannot be served");
-                self.stopping = true;
-                return;
-            }
+            Err(why) => return self.give_up(&format!("DNS cannot be served: {why}")),
         }
         let basis = match (first_round, self.fresh) {
             (true, _) => "after the first round of checks",
@@ -449,15 +416,27 @@ impl Control {
     }
 
     async fn begin_to_stop(&mut self) {
-        if !self.stopping {
+        if !self.is_stopping() {
             self.systemd.stopping();
             info!(event = "daemon.stopping", calls = self.calls.len(), "pointsman stops");
         }
-        self.stopping = true;
+        self.stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
         self.daemon.stop();
         if let Some(probes) = self.probes.take() {
             probes.stop().await;
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
+    /// Something is broken that only a new process can mend. Whoever started this one will start
+    /// it again, and that one serves from the state that this one leaves.
+    fn give_up(&mut self, why: &str) {
+        error!(event = "daemon.broken", "{why}; giving up, to be started again");
+        self.stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
+        self.daemon.stop();
     }
 
     async fn end(mut self) {
@@ -467,7 +446,7 @@ impl Control {
                 "calls are still under way; they are looked at again at the next start"
             );
         }
-        self.calls.abort_all();
+        self.calls.abort();
         // Threads are joined: not on this one.
         let (server, store) = (self.server.take(), self.store.take());
         let _ = tokio::task::spawn_blocking(move || {
@@ -492,63 +471,4 @@ fn is_fresh(alive: Option<crate::base::Timestamp>, now: Now) -> bool {
         info!(age = %show_span(age), "the process before this one was last alive {} ago", show_span(age));
     }
     age.is_some_and(|age| age <= FRESH)
-}
-
-fn workflow_of(call: &Call) -> &str {
-    // An id is the workflow's name, a number and a tag.
-    call.execution.0.rsplitn(3, '-').last().unwrap_or_default()
-}
-
-fn outcome_words(outcome: &Outcome) -> (&'static str, &str) {
-    match outcome {
-        Outcome::Applied { detail, .. } => ("applied", detail),
-        Outcome::NotApplied { reason, .. } => ("not_applied", reason),
-        Outcome::Unreachable { reason } => ("unreachable", reason),
-        Outcome::Unknown { reason } => ("unknown", reason),
-        Outcome::Stale { reason } => ("stale", reason),
-        Outcome::Ask { question } => ("ask", question),
-    }
-}
-
-/// What a running daemon cannot change.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut fixed = Vec::new();
-    let mut check = |name: &'static str, same: bool| {
-        if !same {
-            fixed.push(name);
-        }
-    };
-    check("`listen`", old.listen == new.listen);
-    check("`dns`", old.dns == new.dns);
-    check("`site`", old.site.name == new.site.name);
-    check("`store`", old.state_directory() == new.state_directory());
-    check("`mode` from or to `observe`", (old.mode == Mode::Observe) == (new.mode == Mode::Observe));
-    fixed
-}
-
-/// What is new in a configuration, in words.
-fn difference(old: &Config, new: &Config) -> String {
-    let names = |what: &str, old: Vec<&str>, new: Vec<&str>| {
-        let added: Vec<_> = new.iter().filter(|name| !old.contains(name)).copied().collect();
-        let gone: Vec<_> = old.iter().filter(|name| !new.contains(name)).copied().collect();
-        let mut words = Vec::new();
-        if !added.is_empty() {
-            words.push(format!("{what} added: {}", added.join(", ")));
-        }
-        if !gone.is_empty() {
-            words.push(format!("{what} gone: {}", gone.join(", ")));
-        }
-        words
-    };
-    let parts = [
-        names("regions", old.regions.names().collect(), new.regions.names().collect()),
-        names("clusters", old.clusters.names().collect(), new.clusters.names().collect()),
-        names("services", old.services.names().collect(), new.services.names().collect()),
-        names("checks", old.checks.names().collect(), new.checks.names().collect()),
-    ];
-    let words = parts.concat();
-    match words.is_empty() {
-        true => "the same regions, clusters, services and checks".to_owned(),
-        false => words.join("; "),
-    }
 }

@@ -71,6 +71,11 @@ impl Server {
         sum
     }
 
+    /// A thread has ended that should not have: by a panic, since they do not end otherwise.
+    pub fn is_broken(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Stops, and tells the last counts.
     pub fn stop(mut self) -> Counts {
         self.end();

@@ -116,6 +116,20 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What it is, in one word (the metrics' label), and what is said about it.
+    pub fn words(&self) -> (&'static str, &str) {
+        match self {
+            Self::Applied { detail, .. } => ("applied", detail),
+            Self::NotApplied { reason, .. } => ("not_applied", reason),
+            Self::Unreachable { reason } => ("unreachable", reason),
+            Self::Unknown { reason } => ("unknown", reason),
+            Self::Stale { reason } => ("stale", reason),
+            Self::Ask { question } => ("ask", question),
+        }
+    }
+}
+
 /// Whether to try again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,41 @@
+//! What must be remembered of a group between rounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::{Mono, RegionId};
+
+/// What a group was, as far as judging the next round depends on it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// It has been seen with a quorum. A group that never was is not lost but mistyped.
+    pub(super) seen_well: bool,
+    /// Since when nobody names a leader, or nobody is the writer.
+    pub(super) leaderless_since: Option<Mono>,
+    /// The last thing known for sure was that it cannot commit: it must catch up first.
+    pub(super) catching_up: Option<CatchUp>,
+    /// Voters that said they have no vote.
+    pub(super) learners: BTreeSet<usize>,
+    /// The member that was the writer.
+    pub(super) writer: Option<usize>,
+    /// Regions whose voters have fallen out of the group, and since when.
+    pub(super) cut_off: BTreeMap<RegionId, Mono>,
+    /// Regions whose voters are back in the group and must catch up first.
+    pub(super) rejoining: BTreeMap<RegionId, CatchUp>,
+}
+
+/// How far a log must be applied before a return counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum CatchUp {
+    /// As far as the leader's log will be when the quorum is seen again.
+    ToBeSeen,
+    /// As far as this.
+    To(u64),
+}
+
+impl Memory {
+    /// How long there has been no leader, counting from the first round that said so.
+    pub(super) fn leaderless_for(&mut self, now: Mono) -> Duration {
+        now.since(*self.leaderless_since.get_or_insert(now))
+    }
+}

@@ -1,0 +1,46 @@
+//! What another configuration changes, in words.
+
+use crate::config::{Config, Mode};
+
+/// What a running daemon cannot change.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut fixed = Vec::new();
+    let mut check = |name: &'static str, same: bool| {
+        if !same {
+            fixed.push(name);
+        }
+    };
+    check("`listen`", old.listen == new.listen);
+    check("`dns`", old.dns == new.dns);
+    check("`site`", old.site.name == new.site.name);
+    check("`store`", old.state_directory() == new.state_directory());
+    check("`mode` from or to `observe`", (old.mode == Mode::Observe) == (new.mode == Mode::Observe));
+    fixed
+}
+
+/// What is new in a configuration, in words.
+pub(super) fn difference(old: &Config, new: &Config) -> String {
+    let names = |what: &str, old: Vec<&str>, new: Vec<&str>| {
+        let added: Vec<_> = new.iter().filter(|name| !old.contains(name)).copied().collect();
+        let gone: Vec<_> = old.iter().filter(|name| !new.contains(name)).copied().collect();
+        let mut words = Vec::new();
+        if !added.is_empty() {
+            words.push(format!("{what} added: {}", added.join(", ")));
+        }
+        if !gone.is_empty() {
+            words.push(format!("{what} gone: {}", gone.join(", ")));
+        }
+        words
+    };
+    let parts = [
+        names("regions", old.regions.names().collect(), new.regions.names().collect()),
+        names("clusters", old.clusters.names().collect(), new.clusters.names().collect()),
+        names("services", old.services.names().collect(), new.services.names().collect()),
+        names("checks", old.checks.names().collect(), new.checks.names().collect()),
+    ];
+    let words = parts.concat();
+    match words.is_empty() {
+        true => "the same regions, clusters, services and checks".to_owned(),
+        false => words.join("; "),
+    }
+}
