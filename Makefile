@@ -11,10 +11,11 @@ test:
 	./tests/install-tools.sh
 	cargo test --locked
 
-# The same with the long randomised runs switched on; CI runs as much of it as fits.
+# The same with TIMES as many tries of every randomised test. CI runs twice as many as `make test`.
+TIMES ?= 20
 test-long:
 	./tests/install-tools.sh
-	POINTSMAN_TEST_LONG=1 PROPTEST_CASES=20000 cargo test --release --locked
+	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked
 
 lint:
 	cargo fmt --all -- --check

@@ -18,6 +18,10 @@
 //! the daemon, the simulator and the tests run the same decisions. ARCHITECTURE.md has the
 //! whole picture on one page.
 
+#[cfg(test)]
+#[path = "../tests/common/times.rs"]
+mod times;
+
 // ── pure: the same input always gives the same output ──
 pub mod base;
 pub mod wire;

@@ -10,6 +10,8 @@ use pointsman::table::{Image, Table};
 use pointsman::wire::{Fault, HEADER_OCTETS, Message, Name, Query, Rcode, Record, RecordType, ask};
 use proptest::prelude::*;
 
+#[path = "common/times.rs"]
+mod times;
 mod zoo;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -719,7 +721,7 @@ fn mutated_queries_never_make_it_panic() {
 
 fn runner(cases: u32) -> proptest::test_runner::TestRunner {
     proptest::test_runner::TestRunner::new(ProptestConfig {
-        cases,
+        cases: times::times(cases),
         failure_persistence: None,
         ..ProptestConfig::default()
     })

@@ -27,6 +27,8 @@ use pointsman::wire::{Message, Name, Rcode, Record, RecordType, ask};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+#[path = "common/times.rs"]
+mod times;
 mod zoo;
 
 /// What hickory does differently, and what decides that it is wrong, or that it may.
@@ -408,7 +410,7 @@ fn rtype() -> impl Strategy<Value = RecordType> {
 fn agrees_with_hickory() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let met = std::cell::RefCell::new(BTreeSet::new());
-    let cases = std::env::var("ORACLE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(600);
+    let cases = times::times(600);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let zones = prop::collection::vec(line(), 0..14).prop_map(zone_text);
     let questions =

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use crate::flows::{APART, EVENTFUL, RIVAL, by, flip, plan};
 use crate::run::{Run, automation_off};
+use crate::times::times;
 use crate::world::{AFTER, Fate};
 
 const WORDS: [Word; 9] = [
@@ -171,7 +172,7 @@ fn anyone(run: &Run, which: u8, stage: u8) -> Option<Subject> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("POINTSMAN_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(400),
+        cases: times(400),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -20,6 +20,7 @@ use pointsman::workflow::{
 
 use crate::auditor::Auditor;
 use crate::flows::{by, flip, plan};
+use crate::times::times;
 
 const DIRECTORY: &str = "POINTSMAN_TEST_ENGINE";
 const EXECUTIONS: u32 = 6;
@@ -163,7 +164,7 @@ impl Drop for Scratch {
 fn killed_at_any_instant_it_ends_and_nothing_is_done_twice() {
     let mut rng = fastrand::Rng::with_seed(3);
     let mut kills = 0;
-    for round in 0..EXECUTIONS {
+    for round in 0..times(EXECUTIONS) {
         let name = format!("pointsman-engine-{}-{round}", std::process::id());
         let scratch = Scratch(std::env::temp_dir().join(name));
         let mut over = false;

@@ -16,4 +16,6 @@ mod killed;
 mod matrix;
 mod rules;
 mod run;
+#[path = "../common/times.rs"]
+mod times;
 mod world;

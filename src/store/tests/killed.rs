@@ -41,7 +41,7 @@ fn every_acknowledged_record_survives_kill_9() {
     let scratch = Scratch::new();
     let mut rng = fastrand::Rng::with_seed(9);
     let mut epochs = 0;
-    for round in 0..ROUNDS {
+    for round in 0..crate::times::times(ROUNDS) {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",

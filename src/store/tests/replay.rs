@@ -40,7 +40,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::times::times(60), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn open_threads_and_last_records_come_back(
