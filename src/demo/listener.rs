@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -15,7 +15,14 @@ use crate::decide::Event;
 #[derive(Clone, Default, Debug)]
 pub struct Shared {
     acts: Arc<AtomicU32>,
-    flips: Arc<Mutex<Vec<(Health, Health)>>>,
+    told: Arc<Mutex<Heard>>,
+}
+
+/// What the listener has printed.
+#[derive(Default, Debug)]
+struct Heard {
+    flips: Vec<(Health, Health)>,
+    answers: BTreeMap<String, Vec<String>>,
 }
 
 impl Shared {
@@ -24,9 +31,32 @@ impl Shared {
         self.acts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The flips so far.
-    pub fn flips(&self) -> Vec<(Health, Health)> {
-        self.flips.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// A region's health has turned so.
+    pub fn has_flipped(&self, from: Health, to: Health) -> bool {
+        self.heard().flips.contains(&(from, to))
+    }
+
+    /// A service answers this region alone.
+    pub fn answers(&self, service: &str, region: &str) -> bool {
+        self.heard().answers.get(service).is_some_and(|regions| regions == &[region])
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, event: &Event) {
+        let mut heard = self.heard();
+        match event {
+            Event::Flip { from, to, .. } => heard.flips.push((*from, *to)),
+            Event::Answers { services, .. } => {
+                for answer in services {
+                    let regions = answer.regions.iter().map(|(region, _)| region.clone()).collect();
+                    heard.answers.insert(answer.service.clone(), regions);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -58,10 +88,8 @@ pub async fn listen(timeline: Timeline, mut told: UnboundedReceiver<Told>, share
                 }
             }
             Told::Event(event) => {
-                if let Event::Flip { from, to, .. } = &event {
-                    shared.flips.lock().unwrap_or_else(PoisonError::into_inner).push((*from, *to));
-                }
                 timeline.event(&event);
+                shared.hear(&event);
             }
             Told::Call { execution, stage, agent, outcome } => {
                 if execution != running {

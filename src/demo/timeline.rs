@@ -79,6 +79,10 @@ impl Timeline {
             Event::Verdict { check, to, reason, .. } => {
                 self.line(Who::Daemon, "verdict", &format!("{check}: {}: {reason}", to.word()));
             }
+            // Those inside a region show as verdicts.
+            Event::Standing { group, to, reason, .. } if !group.contains('/') => {
+                self.line(Who::Daemon, "standing", &format!("{group}: {}: {reason}", to.word()));
+            }
             Event::Flip { region, from, to, generation, .. } => {
                 let who = if to.is_bad() { Who::Bad } else { Who::Good };
                 self.line(

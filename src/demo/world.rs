@@ -100,7 +100,7 @@ impl Database {
         match self {
             Self::StandIn(_) => None,
             Self::Real(_) => {
-                Some("a person rewinds the old primary in eu-west (pg_rewind): it follows us-east")
+                Some("a person rewinds the old primary in eu-west (pg_rewind), to be a standby again")
             }
         }
     }
