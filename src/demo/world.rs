@@ -83,7 +83,7 @@ pub enum Database {
     /// In this process.
     StandIn(standin::Pair),
     /// PostgreSQL.
-    Real(real::Servers),
+    Real(Box<real::Servers>),
 }
 
 impl Database {
@@ -179,7 +179,7 @@ impl World {
             real::Servers::start(tools, directory),
         )?;
         let stores = [etcd_west, etcd_east].map(|etcd| Store::Real(etcd, Arc::clone(directory)));
-        Ok(Self { stores, shops, database: Arc::new(Database::Real(servers)) })
+        Ok(Self { stores, shops, database: Arc::new(Database::Real(Box::new(servers))) })
     }
 
     /// Where everything listens.
