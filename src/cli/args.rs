@@ -96,9 +96,12 @@ pub enum Command {
     Reload,
     /// Tells the whole story on this machine, in under a minute.
     Demo {
-        /// With real etcd and PostgreSQL, if they are installed.
+        /// With etcd and PostgreSQL, if they are installed, instead of stand-ins.
         #[arg(long)]
         real: bool,
+        /// Leaves the configuration, the journal and the logs behind.
+        #[arg(long)]
+        keep: bool,
     },
 }
 

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::demo;
 use args::{Arguments, Command};
 
 /// How a command ends when it does not end well.
@@ -41,7 +42,10 @@ pub fn run() -> ExitCode {
         Command::Automation(automation) => order::automation(&common, automation),
         Command::Workflow(command) => workflow::run(&common, command),
         Command::Reload => order::reload(&common),
-        Command::Demo { real } => crate::demo::run(real).map_err(Exit::No),
+        Command::Demo { real, keep } => demo::run(demo::Options { real, keep }).map_err(|why| match why {
+            demo::Failed::Missing(words) => Exit::Missing(words),
+            demo::Failed::Wrong(words) => Exit::No(words),
+        }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,22 +6,26 @@ use std::path::{Path, PathBuf};
 
 /// Where everything that the configuration names listens.
 #[derive(Debug)]
-pub(super) struct Places {
-    pub(super) etcd: [Vec<String>; 2],
-    pub(super) shops: [SocketAddr; 2],
-    pub(super) database: Database,
+pub struct Places {
+    /// Base URLs of both regions' stores.
+    pub etcd: [Vec<String>; 2],
+    /// Both regions' web servers.
+    pub shops: [SocketAddr; 2],
+    /// The database.
+    pub database: Database,
 }
 
 /// How the workflow switches the database.
 #[derive(Debug)]
-pub(super) enum Database {
+pub enum Database {
     /// The stand-in, over HTTP.
     Pair(SocketAddr),
-    /// PostgreSQL, by the `database` agent: the ports of both servers.
-    Postgres([u16; 2]),
+    /// PostgreSQL, by the `database` agent: the ports of both servers, and the file with the
+    /// password of every role.
+    Postgres { ports: [u16; 2], password: PathBuf },
 }
 
-pub(super) const ZONE: &str = "\
+const ZONE: &str = "\
 $ORIGIN gtm.example.com.
 $TTL 300
 @    IN SOA ns1 hostmaster.example.com. 1 3600 600 1209600 5
@@ -30,7 +34,7 @@ ns1  IN A   192.0.2.53
 ";
 
 /// Writes the files into a directory; the path of the configuration.
-pub(super) fn write(directory: &Path, places: &Places) -> std::io::Result<PathBuf> {
+pub fn write(directory: &Path, places: &Places) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(directory.join("workflows"))?;
     std::fs::write(directory.join("gtm.example.com.zone"), ZONE)?;
     std::fs::write(directory.join("workflows/petstore-failover.yaml"), workflow(places))?;
@@ -45,15 +49,21 @@ fn configuration(places: &Places) -> String {
     let [eu_shop, us_shop] = places.shops;
     let database = match &places.database {
         Database::Pair(_) => String::new(),
-        Database::Postgres([eu, us]) => format!(
+        Database::Postgres { ports: [eu, us], password } => format!(
             "  petstore-db:
     postgres:
       across:
         eu-west: [\"host=127.0.0.1 port={eu} user=pointsman dbname=petstore\"]
         us-east: [\"host=127.0.0.1 port={us} user=pointsman dbname=petstore\"]
-      application: {{roles: [app], proof: {{user: app}}, database: petstore}}
+      password: {{file: {password:?}}}
+      application: {{roles: [app], proof: {{user: app, password: {{file: {password:?}}}}}}}
 "
         ),
+    };
+    // Real programs share the machine with everything else: they are given more time.
+    let check = match &places.database {
+        Database::Pair(_) => "{interval: 500ms, timeout: 300ms, fall: 2, rise: 2}",
+        Database::Postgres { .. } => "{interval: 1s, timeout: 900ms, fall: 2, rise: 2}",
     };
     format!(
         "version: 1
@@ -63,7 +73,7 @@ listen: {{dns: [\"127.0.0.1:0\"], control: control.sock}}
 zones:
   - {{name: gtm.example.com, file: gtm.example.com.zone}}
 defaults:
-  check: {{interval: 500ms, timeout: 300ms, fall: 2, rise: 2}}
+  check: {check}
 clusters:
   sessions:
     etcd:
@@ -124,7 +134,7 @@ fn workflow(places: &Places) -> String {
     spec: {{method: PUT, url: \"http://{address}/${{activate}}/role\", headers: {{content-type: application/json}}, body: '{{\"role\": \"writer\"}}'}}
 "
         ),
-        Database::Postgres(_) => "  promote-database:
+        Database::Postgres { .. } => "  promote-database:
     agent: database
     needs: []
     spec: {cluster: petstore-db, role: writer}
@@ -156,10 +166,10 @@ mod tests {
     /// Both variants must load: the demo is the first thing that anybody runs.
     #[test]
     fn the_files_load() {
+        let postgres =
+            Database::Postgres { ports: [5441, 5442], password: PathBuf::from("/tmp/a \"b\" c/password") };
         for (n, database) in
-            [Database::Pair("127.0.0.1:9".parse().unwrap()), Database::Postgres([5441, 5442])]
-                .into_iter()
-                .enumerate()
+            [Database::Pair("127.0.0.1:9".parse().unwrap()), postgres].into_iter().enumerate()
         {
             let directory =
                 std::env::temp_dir().join(format!("pointsman-demo-files-{}-{n}", std::process::id()));

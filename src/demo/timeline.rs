@@ -7,16 +7,21 @@ use crate::base::Mono;
 use crate::decide::Event;
 use crate::io::Clock;
 
+/// How wide a line may be.
+const COLUMNS: usize = 100;
+/// Where the words of a line begin; what does not fit goes below, a little further in.
+const INDENT: usize = 19;
+
 /// Prints lines with the time since the beginning.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeline {
+pub struct Timeline {
     began: Mono,
     colour: bool,
 }
 
 /// Who a line is about; it decides the colour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Who {
+pub enum Who {
     World,
     Sample,
     Daemon,
@@ -27,28 +32,28 @@ pub(super) enum Who {
 }
 
 impl Timeline {
-    pub(super) fn begin() -> Self {
+    pub fn begin() -> Self {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { began: Clock.mono(), colour }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         Clock.mono().since(self.began)
     }
 
     /// A line without a time.
-    pub(super) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         // Whoever reads may have gone (`| head`); the story goes on without.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
     /// What is done to the world.
-    pub(super) fn act(&self, text: &str) {
+    pub fn act(&self, text: &str) {
         self.line(Who::World, "─────", text);
     }
 
     /// A line with its time.
-    pub(super) fn line(&self, who: Who, what: &str, text: &str) {
+    pub fn line(&self, who: Who, what: &str, text: &str) {
         let code = match who {
             Who::World => "1",
             Who::Sample => "2",
@@ -58,18 +63,25 @@ impl Timeline {
             Who::Workflow => "35",
             Who::Client => "36",
         };
-        let line = format!("{:6.1}s  {what:<9} {text}", self.elapsed().as_secs_f64());
-        match self.colour && !code.is_empty() {
-            true => self.say(&format!("\x1b[{code}m{line}\x1b[0m")),
-            false => self.say(&line),
+        let mut head = format!("{:6.1}s  {what:<9} ", self.elapsed().as_secs_f64());
+        for part in wrap(text, COLUMNS - INDENT) {
+            match self.colour && !code.is_empty() {
+                true => self.say(&format!("\x1b[{code}m{head}{part}\x1b[0m")),
+                false => self.say(&format!("{head}{part}")),
+            }
+            head = " ".repeat(INDENT + 2);
         }
     }
 
     /// An event, if it is part of the story.
-    pub(super) fn event(&self, event: &Event) {
+    pub fn event(&self, event: &Event) {
         match event {
             Event::Verdict { check, to, reason, .. } => {
                 self.line(Who::Daemon, "verdict", &format!("{check}: {}: {reason}", to.word()));
+            }
+            // Those inside a region show as verdicts.
+            Event::Standing { group, to, reason, .. } if !group.contains('/') => {
+                self.line(Who::Daemon, "standing", &format!("{group}: {}: {reason}", to.word()));
             }
             Event::Flip { region, from, to, generation, .. } => {
                 let who = if to.is_bad() { Who::Bad } else { Who::Good };
@@ -99,5 +111,36 @@ impl Timeline {
             }
             _ => {}
         }
+    }
+}
+
+/// Breaks a text between words. A word alone may be too long.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        // All but the first line lie further in.
+        let room = columns - if lines.len() > 1 { 2 } else { 0 };
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("as it is", 8), ["as it is"]);
+        assert_eq!(wrap("as it is, and more", 9), ["as it is,", "and", "more"]);
+        assert_eq!(wrap("unbreakable words", 4), ["unbreakable", "words"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 }

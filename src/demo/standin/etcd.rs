@@ -6,7 +6,7 @@
 //! for an election timeout, and survivors elect only with a majority, as real ones do. A read
 //! that needs a quorum and has none hangs until the member's own timeout, as etcd's does.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +15,11 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::demo::ports;
 
 /// etcd's default election timeout.
 const ELECTION: Duration = Duration::from_millis(1000);
@@ -97,12 +100,12 @@ impl Etcd {
     ///
     /// # Errors
     /// No port could be had.
-    pub async fn start() -> std::io::Result<Self> {
+    pub async fn start() -> Result<Self, String> {
         let model = Model { alive: [true; MEMBERS], leader: Some(0), orphaned: None, term: 2, index: 8 };
         let mut etcd = Self { model: Arc::new(Mutex::new(model)), members: Vec::new() };
         for member in 0..MEMBERS {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-            let address = listener.local_addr()?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+            let listener = TcpListener::bind(address).await.map_err(|why| format!("{address}: {why}"))?;
             let server = Some(etcd.serve(member, listener));
             etcd.members.push(Member { address, server });
         }
@@ -129,14 +132,14 @@ impl Etcd {
     /// The port was taken by somebody else meanwhile.
     pub async fn revive(&mut self, member: usize) -> std::io::Result<()> {
         if self.members[member].server.is_none() {
-            let listener = tokio::net::TcpListener::bind(self.members[member].address).await?;
+            let listener = TcpListener::bind(self.members[member].address).await?;
             lock(&self.model).alive[member] = true;
             self.members[member].server = Some(self.serve(member, listener));
         }
         Ok(())
     }
 
-    fn serve(&self, member: usize, listener: tokio::net::TcpListener) -> JoinHandle<()> {
+    fn serve(&self, member: usize, listener: TcpListener) -> JoinHandle<()> {
         let router = Router::new()
             .route("/v3/maintenance/status", post(status))
             .route("/v3/kv/range", post(range))
