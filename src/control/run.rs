@@ -21,7 +21,7 @@ use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
 use crate::config::{Config, Mode};
-use crate::decide::{Daemon, Order, Said, Setup, Write};
+use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Clock, Net};
 use crate::probe::{Probes, Report};
@@ -113,19 +113,23 @@ impl Control {
             // The writer's thread never waits for us: there is one write at a time.
             restore::open(&directory, move |event| drop(tell_stored.send(event)), now)
         });
-        let opened = opened.await.unwrap_or_else(|why| Err(why.to_string()));
-        let (store, restored, alive) = match opened {
-            Ok(Opened { store, restored, alive }) => (Some(store), Ok(restored), alive),
+        let Opened { store, restored, alive } = opened.await.unwrap_or_else(|why| Opened {
+            store: Err(why.to_string()),
+            restored: Restored::nothing(),
+            alive: None,
+        });
+        let (store, storeless) = match store {
+            Ok(store) => (Some(store), None),
             Err(why) => {
-                error!(%why, "no store: DNS will be served, workflows are paused");
-                (None, Err(why), None)
+                error!(%why, "no store to write to: DNS will be served, workflows are paused");
+                (None, Some(why))
             }
         };
         let seed = u64::from_ne_bytes(
             ring::rand::generate::<[u8; 8]>(&ring::rand::SystemRandom::new())
                 .map_or([7; 8], |random| random.expose()),
         );
-        let mut daemon = Daemon::new(Arc::clone(&setup), restored, fastrand::Rng::with_seed(seed));
+        let mut daemon = Daemon::new(Arc::clone(&setup), restored, storeless, fastrand::Rng::with_seed(seed));
         let fresh = daemon.knows_every_region() && is_fresh(alive, now);
         let effects = daemon.conclude(now);
         let table = effects.publish.expect("the first conclusion always compiles a table");
