@@ -245,6 +245,12 @@ impl Disk {
         }
     }
 
+    fn remount(&self, how: &str) {
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-o", &format!("remount,{how}")]).arg(&self.path).status().unwrap();
+        assert!(status.success(), "remount,{how}");
+    }
+
     fn free(&self, site: &Site) {
         if self.mounted {
             std::fs::remove_file(self.path.join("ballast")).unwrap();
@@ -306,37 +312,53 @@ fn a_full_disk_pauses_workflows_and_nothing_else() {
     assert!(site.stop(), "a clean end");
 }
 
-/// A restart is the first thing that anybody tries. What a workflow has moved must not come
-/// back by it: the old writer is behind it.
+/// A restart is the first thing that anybody tries. What a workflow or a person has moved must
+/// not come back by it: the old writer is behind it.
 #[test]
-fn a_restart_on_a_full_disk_forgets_nothing() {
-    let world = World::new("full-restart");
+fn a_restart_on_a_disk_that_takes_nothing_forgets_nothing() {
+    let world = World::new("restart");
     let disk = Disk::new(world.directory().join("disk"));
     if !disk.mounted {
-        // A limit on files would bind the log as well.
         eprintln!("ignored: needs root, to mount a file system");
         return;
     }
     world.configure("disk/state", "");
-    let site = world.healthy(Site::start_by(Disk::command(), world.directory()));
+    let mut site = world.start();
     let dialled = site.command(&["dial", "petstore", "us-east=100", "--reason", "maintenance"]);
     assert!(dialled.status.success(), "{}", text(&dialled));
-    assert_eq!(site.addresses("petstore.gtm.example.com"), [US]);
     let served = site.get("/v1/status")["generation"].as_u64().unwrap();
-
-    disk.fill(&site);
-    world.eu.set_well(false);
-    until("the store to be told failing", PATIENCE, || site.metric("pointsman_store_healthy") == Some(0.0));
-    let mut site = site;
-    site.program.kill();
-    let site = Site::start_by(Disk::command(), world.directory());
-    let answered = site.addresses("petstore.gtm.example.com");
-    assert_eq!(answered, [US], "dialled away before the restart: {}", site.log());
-    assert_eq!(site.metric("pointsman_store_healthy"), Some(0.0));
-    let now_served = site.get("/v1/status")["generation"].as_u64().unwrap();
-    assert!(now_served > served, "table {now_served} after table {served}");
-    until_answered(&site, "storefront", US);
+    for on_disk in ["full", "read-only"] {
+        if on_disk == "full" {
+            disk.fill(&site);
+        }
+        site.program.kill();
+        if on_disk == "read-only" {
+            // What kernels do by themselves when a disk returns errors (ext4: errors=remount-ro).
+            disk.remount("ro");
+        }
+        site = Site::start(world.directory());
+        let first = site.event("daemon.serving")["table"].as_u64().unwrap();
+        assert!(first > served, "{on_disk}: table {first} is served after table {served}");
+        assert_eq!(site.addresses("petstore.gtm.example.com"), [US], "{on_disk}: {}", site.log());
+        // Traffic goes on by health.
+        world.eu.set_well(false);
+        until("the store to be told failing", PATIENCE, || {
+            site.metric("pointsman_store_healthy") == Some(0.0)
+        });
+        until("eu-west to be out", PATIENCE, || site.health("eu-west") == "unreachable");
+        let blocked = "pointsman_trigger{workflow=\"petstore-failover\",state=\"blocked\"}";
+        until("the workflow to be told blocked", PATIENCE, || site.metric(blocked) == Some(1.0));
+        world.eu.set_well(true);
+        until("eu-west to be back", PATIENCE, || site.health("eu-west") == "healthy");
+    }
     assert_eq!(world.target.puts(), 0, "no workflow without a journal");
+
+    disk.remount("rw");
+    disk.free(&site);
+    site.program.kill();
+    site = world.start();
+    assert_eq!(site.metric("pointsman_store_healthy"), Some(1.0));
+    assert_eq!(site.addresses("petstore.gtm.example.com"), [US]);
 }
 
 // ── starting and stopping ──
