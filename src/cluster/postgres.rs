@@ -395,6 +395,17 @@ mod tests {
     }
 
     #[test]
+    fn the_best_server_of_a_region_counts() {
+        use Standing::{Degraded, Quorum, Recovering};
+        for (states, expected) in [("WsS", Quorum), ("WSs", Quorum), ("Wsx", Degraded), ("Ws-", Recovering)] {
+            let mut bench = well(3);
+            bench.group.members[2].region = RegionId(1);
+            let judgement = bench.settled(states);
+            assert_eq!(judgement.regions[&RegionId(1)].0, expected, "{states}");
+        }
+    }
+
+    #[test]
     fn a_follower_of_another_database_does_not_count() {
         let mut bench = well(2);
         let facts = |system: u64, in_recovery: bool| {
