@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::Named;
-use crate::decide::Daemon;
+use crate::decide::{Daemon, Restored};
 use crate::dns::{Asker, Counts, Transport, answer};
 use crate::io::Clock;
 use crate::sys;
@@ -45,8 +45,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
 /// What the configuration answers before anything is known of its regions.
 fn config_table(path: &Path) -> Result<Arc<Table>, Exit> {
     let (setup, _) = sys::load(path).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
-    let mut daemon =
-        Daemon::new(setup, Err("a query needs no store".to_owned()), fastrand::Rng::with_seed(1));
+    let storeless = Some("a query needs no store".to_owned());
+    let mut daemon = Daemon::new(setup, Restored::nothing(), storeless, fastrand::Rng::with_seed(1));
     let effects = daemon.conclude(Clock.now());
     Ok(effects.publish.expect("the first conclusion always compiles a table"))
 }

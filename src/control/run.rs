@@ -23,12 +23,12 @@ use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
 use crate::config::Mode;
-use crate::decide::{Daemon, Order, Said, Setup, Write};
+use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Clock, Net};
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets};
-use crate::store::{self, Batch, Store};
+use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::Systemd;
 use crate::table::Table;
 use crate::workflow::{Call, Outcome, Receipt};
@@ -59,16 +59,17 @@ const TICK: Duration = Duration::from_secs(1);
 const REPORTS_MAX: usize = 1024;
 
 /// Starts the daemon; it runs until it is told to stop.
-///
-/// # Errors
-/// Nothing that the daemon could go on without: a store that cannot be opened is not fatal.
+/// It ends at once, and its log says why, if another daemon owns the store. Without a store that can
+/// be written to it does serve.
 pub fn start(options: Options) -> (Handle, JoinHandle<()>) {
     let (mail, letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
     let handle = Handle { mail, serving: is_serving };
     let task = tokio::spawn(async move {
-        let (control, inputs) = Control::new(options, serving).await;
-        control.run(letters, inputs).await;
+        match Control::new(options, serving).await {
+            Ok((control, inputs)) => control.run(letters, inputs).await,
+            Err(why) => error!(event = "daemon.refused", "{why}"),
+        }
     });
     (handle, task)
 }
@@ -103,7 +104,7 @@ struct Control {
 }
 
 impl Control {
-    async fn new(options: Options, serving: watch::Sender<bool>) -> (Self, Inputs) {
+    async fn new(options: Options, serving: watch::Sender<bool>) -> Result<(Self, Inputs), StoreError> {
         telemetry::describe();
         telemetry::reload(true);
         let Options { setup, sockets, listener, systemd } = options;
@@ -114,19 +115,22 @@ impl Control {
             // The writer's thread never waits for us: there is one write at a time.
             restore::open(&directory, move |event| drop(tell_stored.send(event)), now)
         });
-        let opened = opened.await.unwrap_or_else(|why| Err(why.to_string()));
-        let (store, restored, alive) = match opened {
-            Ok(Opened { store, restored, alive }) => (Some(store), Ok(restored), alive),
+        let opened = opened.await.unwrap_or_else(|why| {
+            Ok(Opened { store: Err(why.to_string()), restored: Restored::nothing(), alive: None })
+        });
+        let Opened { store, restored, alive } = opened?;
+        let (store, storeless) = match store {
+            Ok(store) => (Some(store), None),
             Err(why) => {
-                error!(%why, "no store: DNS will be served, workflows are paused");
-                (None, Err(why), None)
+                error!(%why, "no store to write to: DNS will be served, workflows are paused");
+                (None, Some(why))
             }
         };
         let seed = u64::from_ne_bytes(
             ring::rand::generate::<[u8; 8]>(&ring::rand::SystemRandom::new())
                 .map_or([7; 8], |random| random.expose()),
         );
-        let mut daemon = Daemon::new(Arc::clone(&setup), restored, fastrand::Rng::with_seed(seed));
+        let mut daemon = Daemon::new(Arc::clone(&setup), restored, storeless, fastrand::Rng::with_seed(seed));
         let fresh = daemon.knows_every_region() && is_fresh(alive, now);
         let effects = daemon.conclude(now);
         let table = effects.publish.expect("the first conclusion always compiles a table");
@@ -151,7 +155,7 @@ impl Control {
             wake: None,
             stop_at: None,
         };
-        (control, Inputs { reports, stored })
+        Ok((control, Inputs { reports, stored }))
     }
 
     async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut inputs: Inputs) {

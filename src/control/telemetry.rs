@@ -61,6 +61,15 @@ pub(super) fn describe() {
         "pointsman_journal_facts_lost_total",
         "Facts that never reached the journal because the store stayed away."
     );
+    describe_gauge!("pointsman_probes_in_flight", "Probes that are under way.");
+    describe_counter!(
+        "pointsman_probe_limit_hits_total",
+        "How often probes that were due had to wait for others to end."
+    );
+    describe_counter!(
+        "pointsman_probe_reports_dropped_total",
+        "Results of probes that were dropped because nobody took them in for too long."
+    );
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::daemon::{AUTOMATION, Aftermath, CEILING, Daemon, Effects, GENERATIONS_RESERVED, ROUNDS_MAX};
+use super::daemon::{
+    AUTOMATION, Aftermath, CEILING, Ceiling, Daemon, Effects, GENERATIONS_RESERVED, ROUNDS_MAX,
+};
 use super::event::Answer;
 use super::traffic::Moved;
 use super::trigger::{objection, target_objection};
@@ -303,8 +305,8 @@ impl Daemon {
             }
         }
         if next.0 > self.ceiling {
-            self.ceiling = next.0 + GENERATIONS_RESERVED;
-            let ceiling = self.ceiling;
+            self.ceiling = self.generation.0 + GENERATIONS_RESERVED;
+            let ceiling = Ceiling { epoch: self.epoch, number: self.ceiling };
             self.outbox.put(CEILING.to_owned(), &ceiling);
         }
         self.generation = next;

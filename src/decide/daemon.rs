@@ -30,7 +30,7 @@ use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refu
 /// What an earlier process left in the store.
 #[derive(Debug)]
 pub struct Restored {
-    /// This process's number; grows with each.
+    /// This process's number; grows with each that can write to the store.
     pub epoch: u64,
     /// The index of the newest journal record.
     pub head: u64,
@@ -38,6 +38,30 @@ pub struct Restored {
     pub state: BTreeMap<String, Value>,
     /// Executions and obligations.
     pub engine: Engine,
+}
+
+impl Restored {
+    /// Nothing was left, or nothing can be read.
+    pub fn nothing() -> Self {
+        Self { epoch: 0, head: 0, state: BTreeMap::new(), engine: Engine::new(0) }
+    }
+}
+
+/// Up to which number tables are reserved, and by which process. Those after it have each
+/// reserved as many again: perhaps they were killed before the store got to hear of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Ceiling {
+    pub(super) epoch: u64,
+    pub(super) number: u64,
+}
+
+impl Ceiling {
+    /// Below everything that this process may publish, and not below anything that an earlier
+    /// one has. A process without a store leaves no trace: what comes after it may repeat its
+    /// numbers.
+    fn seen_by(self, epoch: u64) -> u64 {
+        self.number + GENERATIONS_RESERVED * epoch.saturating_sub(self.epoch + 1)
+    }
 }
 
 /// What is to be done at once.
@@ -97,7 +121,7 @@ pub struct Daemon {
     pub(super) epoch: u64,
     pub(super) head: u64,
     pub(super) off: Option<Off>,
-    /// Why there is no store at all.
+    /// Why there is no store to write to.
     pub(super) storeless: Option<String>,
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
@@ -130,16 +154,10 @@ pub(super) const CEILING: &str = "table/ceiling";
 pub(super) const AUTOMATION: &str = "automation";
 
 impl Daemon {
-    /// Goes on from what the store has kept; `Err` is why there is no store.
-    pub fn new(setup: Arc<Setup>, restored: Result<Restored, String>, rng: fastrand::Rng) -> Self {
+    /// Goes on from what the store has kept. `storeless`: why it cannot be written to. Then no
+    /// workflow starts or goes on; what was dialled, drained and owed holds all the same.
+    pub fn new(setup: Arc<Setup>, restored: Restored, storeless: Option<String>, rng: fastrand::Rng) -> Self {
         let config = &setup.config;
-        let (restored, storeless) = match restored {
-            Ok(restored) => (restored, None),
-            Err(why) => {
-                let engine = Engine::new(0);
-                (Restored { epoch: 0, head: 0, state: BTreeMap::new(), engine }, Some(why))
-            }
-        };
         let Restored { epoch, head, state, engine } = restored;
         let senses = Senses::new(config, |region| value(&state, &format!("region/{region}")));
         let overrides = config.regions.ids().filter_map(|region| {
@@ -149,7 +167,7 @@ impl Daemon {
         let traffic = Traffic::new(config, overrides.collect(), |service| {
             value::<ServiceMemory>(&state, &format!("service/{service}"))
         });
-        let ceiling: u64 = value(&state, CEILING).unwrap_or(0);
+        let ceiling = value::<Ceiling>(&state, CEILING).unwrap_or_default().seen_by(epoch);
         let mut daemon = Self {
             watches: vec![Watch::default(); setup.workflows.len()],
             duties: config.regions.map(|_, _| Duty::Active),
@@ -179,7 +197,8 @@ impl Daemon {
             setup,
         };
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        daemon.events.push(Event::Started { version, epoch: (epoch > 0).then_some(epoch) });
+        let epoch = daemon.storeless.is_none().then_some(epoch);
+        daemon.events.push(Event::Started { version, epoch });
         daemon
     }
 
@@ -339,4 +358,27 @@ fn value<T: serde::de::DeserializeOwned>(state: &BTreeMap<String, Value>, key: &
     // What a later version wrote and we cannot read is as if it were not there: the daemon
     // finds out for itself.
     serde_json::from_value(state.get(key)?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each process publishes as much as it has reserved, and any of them may be killed before
+    /// the store has taken its word for it.
+    #[test]
+    fn table_numbers_never_go_back() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let (mut kept, mut published) = (Ceiling::default(), 0);
+            for epoch in 1..20 {
+                let base = kept.seen_by(epoch);
+                assert!(base >= published, "epoch {epoch}: {base} after {published}");
+                published = base + GENERATIONS_RESERVED;
+                if rng.bool() {
+                    kept = Ceiling { epoch, number: published };
+                }
+            }
+        }
+    }
 }

@@ -367,7 +367,7 @@ fn begin(setup: &Arc<Setup>, kept: &mut Kept, now: Now) -> Daemon {
     let engine = Engine::restore(kept.epoch, marks, records, now.mono).expect("what we wrote makes sense");
     let restored =
         Restored { epoch: kept.epoch, head: kept.entries.len() as u64, state: kept.state.clone(), engine };
-    Daemon::new(Arc::clone(setup), Ok(restored), fastrand::Rng::with_seed(kept.epoch))
+    Daemon::new(Arc::clone(setup), restored, None, fastrand::Rng::with_seed(kept.epoch))
 }
 
 fn outcome_words(outcome: &Outcome) -> String {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{Mistakes, Source};
+use crate::base::{Mistakes, Place, Source};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
 use crate::table::Image;
@@ -48,9 +48,16 @@ pub fn load_config(path: &Path) -> Result<(Config, Mistakes), Mistakes> {
 /// # Errors
 /// Every mistake in it and in what it includes.
 pub fn load_zone(path: &Path, origin: &crate::wire::Name) -> Result<(Zone, Mistakes), Mistakes> {
-    let source = read(path)?;
+    parse_zone(&read(path)?, path, origin)
+}
+
+fn parse_zone(
+    source: &Arc<Source>,
+    path: &Path,
+    origin: &crate::wire::Name,
+) -> Result<(Zone, Mistakes), Mistakes> {
     let home = path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    zone::parse(&source, origin, &mut |include: &Path| {
+    zone::parse(source, origin, &mut |include: &Path| {
         // The zone reader lets no absolute path and no `..` through; a link may still lead out.
         let file = home.join(include);
         let real = file.canonicalize().map_err(|why| why.to_string())?;
@@ -66,7 +73,9 @@ pub fn load_zone(path: &Path, origin: &crate::wire::Name) -> Result<(Zone, Mista
 fn load_zones(config: &Config, mistakes: &mut Mistakes) -> Vec<Zone> {
     let mut zones = Vec::new();
     for zone in &config.zones {
-        match load_zone(&zone.file, &zone.name) {
+        let loaded =
+            named(&zone.file, &zone.place).and_then(|source| parse_zone(&source, &zone.file, &zone.name));
+        match loaded {
             Ok((loaded, warnings)) => {
                 mistakes.extend(warnings);
                 zones.push(loaded);
@@ -80,7 +89,7 @@ fn load_zones(config: &Config, mistakes: &mut Mistakes) -> Vec<Zone> {
 fn load_workflows(config: &Config, mistakes: &mut Mistakes) -> Vec<Workflow> {
     let mut workflows: Vec<Workflow> = Vec::new();
     for use_ in &config.workflows {
-        let read = read(&use_.file).and_then(|source| workflow::parse(&source, use_, config));
+        let read = named(&use_.file, &use_.place).and_then(|source| workflow::parse(&source, use_, config));
         match read {
             Ok((workflow, warnings)) => {
                 mistakes.extend(warnings);
@@ -95,6 +104,17 @@ fn load_workflows(config: &Config, mistakes: &mut Mistakes) -> Vec<Workflow> {
         }
     }
     workflows
+}
+
+/// Reads a file that the configuration names: if it cannot be read, the mistake is there.
+fn named(path: &Path, place: &Place) -> Result<Arc<Source>, Mistakes> {
+    std::fs::read_to_string(path).map(|text| Source::new(path.display().to_string(), text)).map_err(|why| {
+        let mut mistakes = Mistakes::default();
+        mistakes
+            .error(place, format!("cannot read {}: {why}", path.display()))
+            .help("a relative path starts at the directory of the configuration file");
+        mistakes
+    })
 }
 
 fn read(path: &Path) -> Result<Arc<Source>, Mistakes> {

@@ -410,7 +410,9 @@ fn nothing_makes_it_panic() {
         "1m",
         "\r",
     ]);
-    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config::with_cases(crate::times::times(4000)));
+    let mut runner = proptest::test_runner::TestRunner::new(proptest::test_runner::Config::with_cases(
+        crate::times::times(4000),
+    ));
     let texts = prop::collection::vec((pieces, prop::bool::ANY), 0..60);
     runner
         .run(&texts, |pieces| {

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "helpers of tests")]
 
 pub mod etcd;
+pub mod net;
 pub mod ports;
 pub mod postgres;
 pub mod servers;
+pub mod site;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,113 @@
+//! Network namespaces: hosts of their own on a switch of their own, on this machine. Nothing in
+//! them reaches the machine's own network, nor the other way round.
+
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::find;
+
+/// Hosts on one switch. They are gone, with whatever runs in them still to be killed by its
+/// owner, when this is dropped.
+pub struct Net {
+    names: Vec<String>,
+}
+
+impl Net {
+    /// A switch with so many hosts, numbered from 0. `None`: the machine does not let us, or
+    /// lacks a program; the reason was said.
+    pub fn start(hosts: usize) -> Option<Self> {
+        find("ip", "iproute2", &["/usr/sbin", "/sbin"])?;
+        find("iptables", "iptables", &["/usr/sbin", "/sbin"])?;
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let prefix = format!("pm{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let hub = format!("{prefix}hub");
+        // A container without CAP_SYS_ADMIN is no fault of the program's, so it never fails here.
+        let made = ip(&["netns", "add", &hub]);
+        if !made.status.success() {
+            let why = String::from_utf8_lossy(&made.stderr);
+            eprintln!("ignored: needs root and network namespaces: {}", why.trim());
+            return None;
+        }
+        let mut net = Self { names: vec![hub.clone()] };
+        let link = ip(&["-n", &hub, "link", "add", "switch", "type", "bridge"]);
+        if !link.status.success() {
+            let why = String::from_utf8_lossy(&link.stderr);
+            eprintln!("ignored: needs root and bridges in network namespaces: {}", why.trim());
+            return None;
+        }
+        must(&["-n", &hub, "link", "set", "switch", "up"]);
+        for n in 0..hosts {
+            let host = format!("{prefix}h{n}");
+            must(&["netns", "add", &host]);
+            net.names.push(host.clone());
+            let port = format!("port{n}");
+            must(&["-n", &hub, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &host]);
+            must(&["-n", &hub, "link", "set", &port, "master", "switch", "up"]);
+            must(&["-n", &host, "link", "set", "lo", "up"]);
+            must(&["-n", &host, "addr", "add", &format!("{}/24", net.address(n)), "dev", "eth0"]);
+            must(&["-n", &host, "link", "set", "eth0", "up"]);
+        }
+        Some(net)
+    }
+
+    /// The address of a host.
+    pub fn address(&self, host: usize) -> String {
+        format!("10.77.0.{}", host + 1)
+    }
+
+    /// A command that will run on a host. The program takes the place of `ip`, so that its
+    /// process id is the child's.
+    pub fn on(&self, host: usize, program: &str) -> Command {
+        let mut command = ip_command();
+        command.args(["netns", "exec", &self.names[host + 1], program]);
+        command
+    }
+
+    /// From now on nothing passes between two hosts, in either direction; connections that are
+    /// open hang, as behind a cut cable.
+    pub fn cut(&self, one: usize, other: usize) {
+        let other = self.address(other);
+        self.iptables(one, &["-A", "INPUT", "-s", &other, "-j", "DROP"]);
+        self.iptables(one, &["-A", "OUTPUT", "-d", &other, "-j", "DROP"]);
+    }
+
+    /// From now on what a host sends to a port of another gets lost.
+    pub fn cut_port(&self, from: usize, to: usize, port: u16) {
+        let (to, port) = (self.address(to), port.to_string());
+        self.iptables(from, &["-A", "OUTPUT", "-d", &to, "-p", "tcp", "--dport", &port, "-j", "DROP"]);
+    }
+
+    /// Undoes every cut that was made at a host.
+    pub fn heal(&self, host: usize) {
+        self.iptables(host, &["-F"]);
+    }
+
+    fn iptables(&self, host: usize, arguments: &[&str]) {
+        let output = self.on(host, "iptables").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = ip(&["netns", "delete", name]);
+        }
+    }
+}
+
+/// `ip`; Debian keeps it, and `iptables`, where not everybody's `PATH` leads.
+fn ip_command() -> Command {
+    let mut command = Command::new("ip");
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+fn ip(arguments: &[&str]) -> Output {
+    ip_command().args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn must(arguments: &[&str]) {
+    let output = ip(arguments);
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
