@@ -126,6 +126,21 @@ impl Etcd {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Which member leads.
+    pub fn leader(&self) -> usize {
+        let status = |n| {
+            let (ok, text) = self.ctl(n, &["endpoint", "status", "--write-out", "json"]);
+            assert!(ok, "member {n} does not tell its status");
+            let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+            (status[0]["Status"]["header"]["member_id"].clone(), status[0]["Status"]["leader"].clone())
+        };
+        let leads = |n: &usize| {
+            let (member, leader) = status(*n);
+            member == leader
+        };
+        (0..self.members.len()).find(leads).expect("one of them leads")
+    }
+
     /// A member's base URL.
     pub fn url(&self, n: usize) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
