@@ -132,7 +132,8 @@ store: {{embedded: {{path: state}}}}
         until(&format!("{stage} to be {state}"), PATIENCE, || {
             let executions = self.daemon.executions();
             assert!(executions.len() <= 1, "one flip, one execution: {executions:#?}");
-            let view = executions.first().and_then(|view| view.stages.iter().find(|s| s.name == stage).cloned());
+            let view =
+                executions.first().and_then(|view| view.stages.iter().find(|s| s.name == stage).cloned());
             view.is_some_and(|view| view.state == state)
         });
     }
@@ -421,6 +422,8 @@ async fn quorum_is_lost(how: How) {
         // A region is not given up before its cluster had the time to elect another leader.
         assert!(took >= TIME_TO_TRUTH, "{took:?}");
     }
+    // Scripts learn of it by the exit code.
+    assert_eq!(world.daemon.cli(&["status"]).code, Some(1));
 
     let view = world.wait_for_success();
     let over = now();
@@ -445,7 +448,8 @@ async fn quorum_is_lost(how: How) {
     let seen = client.stop();
     database.moved_once(writers).await;
 
-    story_of_the_client(&seen, broken, over, healing, [&storefront, &petstore]);
+    let turns = Turns { broken, detected, over, healing };
+    story_of_the_client(&seen, &turns, [&storefront, &petstore]);
     assert_eq!((world.us_shop.times_asked_for_room(), world.eu_shop.times_asked_for_room()), (1, 0));
     told_once(&world.us_shop, &view);
     assert_eq!(show(&world.daemon), world.wait_for_success(), "the API and the command line agree");
@@ -476,14 +480,19 @@ fn told_once(shop: &Shop, view: &ExecutionView) {
     assert_eq!(told[0]["execution"], view.id.0.as_str());
 }
 
-/// What a client behind the resolver lived through.
-fn story_of_the_client(
-    seen: &[Seen],
+/// When what happened, as the test saw it.
+struct Turns {
     broken: Instant,
+    /// eu-west was known to have no quorum.
+    detected: Instant,
+    /// The workflow was.
     over: Instant,
     healing: Instant,
-    [storefront, petstore]: [&Promise; 2],
-) {
+}
+
+/// What a client behind the resolver lived through.
+fn story_of_the_client(seen: &[Seen], turns: &Turns, [storefront, petstore]: [&Promise; 2]) {
+    let &Turns { broken, detected, over, healing } = turns;
     // Never an error, never an address that is neither.
     let wrong: Vec<_> = seen.iter().filter(|seen| region(seen.name, &seen.answer).is_none()).collect();
     assert!(wrong.is_empty(), "{} of {} answers: {:?}", wrong.len(), seen.len(), wrong[0]);
@@ -500,6 +509,7 @@ fn story_of_the_client(
     // Health moves the storefront, within what was promised for the last client.
     let stale = shop.iter().filter(|(asked, _, region)| *asked < healing && *region == EuWest);
     let left = stale.map(|(asked, ..)| *asked).max().unwrap();
+    assert!(left <= detected + storefront.ttl + SLACK, "{:?} after it was known", left - detected);
     let took = left.saturating_duration_since(broken);
     eprintln!("the last client left the storefront after {took:?}, promised {:?}", storefront.staleness);
     assert!(took <= storefront.staleness + SLACK, "{took:?} > {:?}", storefront.staleness);
@@ -676,7 +686,9 @@ stages:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_configuration_changes_nothing() {
     let mut world = World::new("reload").await;
-    world.daemon.write("petstore-failover.yaml", "stages: {move: {agent: dial, spec: {service: petstore}}}\n");
+    world
+        .daemon
+        .write("petstore-failover.yaml", "stages: {move: {agent: dial, spec: {service: petstore}}}\n");
     world.configure("", ["", ""], "petstore-failover.yaml");
     world.start();
     let client = Client::start(world.daemon.dns, &[STOREFRONT, PETSTORE]);
@@ -711,9 +723,9 @@ async fn a_broken_configuration_changes_nothing() {
     assert_eq!(world.answers(), [Some(EuWest), Some(EuWest)]);
     assert_eq!(world.daemon.status().generation, table, "the table is the one that it was");
     assert!(world.daemon.status().regions.iter().all(|region| region.health == Health::Healthy));
+    sleep(Duration::from_secs(1)).await;
     let seen = client.stop();
-    let wrong: Vec<_> =
-        seen.iter().filter(|seen| region(seen.name, &seen.answer) != Some(EuWest)).collect();
+    let wrong: Vec<_> = seen.iter().filter(|seen| region(seen.name, &seen.answer) != Some(EuWest)).collect();
     assert!(seen.len() > 10 && wrong.is_empty(), "{} of {}: {:?}", wrong.len(), seen.len(), wrong.first());
 
     // A good one is taken, by signal and by order.
