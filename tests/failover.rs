@@ -27,7 +27,8 @@ use common::{now, until};
 const SLACK: Duration = Duration::from_secs(2);
 /// Nothing that is merely waited for takes longer, or something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
-const TIME_TO_TRUTH: Duration = Duration::from_secs(3);
+/// What holds for etcd if nothing is said: longer than an election takes.
+const TIME_TO_TRUTH: Duration = Duration::from_secs(5);
 const FAILBACK_AFTER: Duration = Duration::from_secs(3);
 
 const ZONE: &str = "gtm.example.com";
@@ -298,6 +299,12 @@ fn one_after_the_other(view: &ExecutionView, stages: &[&str]) {
     }
 }
 
+/// What became of each stage, and how often it was tried. (The daemon that saw it happen knows
+/// the time to the nanosecond, one that reads it in the journal to the microsecond.)
+fn outline(view: &ExecutionView) -> Vec<(&str, &str, u32)> {
+    view.stages.iter().map(|stage| (stage.name.as_str(), stage.state.as_str(), stage.attempts)).collect()
+}
+
 /// `pointsman workflow show`, from the running daemon or from what it left on the disk.
 fn show(daemon: &Daemon) -> ExecutionView {
     daemon.cli_json(&["workflow", "show", "petstore-failover"])
@@ -455,7 +462,7 @@ async fn quorum_is_lost(how: How) {
     assert_eq!(show(&world.daemon), world.wait_for_success(), "the API and the command line agree");
     // The journal alone says the same.
     world.daemon.stop();
-    assert_eq!(show(&world.daemon).stages, view.stages);
+    assert_eq!(outline(&show(&world.daemon)), outline(&view));
 }
 
 /// Waits until the daemon says that eu-west has no quorum; when it first did. Until then it may
@@ -600,7 +607,7 @@ async fn a_killed_daemon_goes_on_where_it_was() {
     restart(&mut world, [UsEast, UsEast]);
     wait_for_no_quorum_or_word_of_it(&world.daemon);
     sleep(TIME_TO_TRUTH + SLACK).await;
-    assert_eq!(world.wait_for_success().stages, view.stages);
+    assert_eq!(outline(&world.wait_for_success()), outline(&view));
     assert_eq!(world.answers(), [Some(UsEast), Some(UsEast)]);
 
     one_after_the_other(&view, &["prescale", "promote", "gate", "dial", "tell"]);
