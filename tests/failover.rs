@@ -591,6 +591,18 @@ async fn a_killed_daemon_goes_on_where_it_was() {
     world.us_shop.set_stalled(false);
     restart(&mut world, [UsEast, EuWest]);
 
+    // Killed at some instant of the promotion: before the fence, behind it, or when all is done.
+    until("the promotion to begin", PATIENCE, || {
+        let executions = world.daemon.executions();
+        executions[0].stages.iter().any(|stage| stage.name == "promote" && stage.began.is_some())
+    });
+    let instant = Duration::from_millis(fastrand::u64(..1500));
+    sleep(instant).await;
+    world.daemon.kill();
+    let promotions = database.east.times_promoted();
+    eprintln!("killed {instant:?} into the promotion, which had happened {promotions} time(s)");
+    restart(&mut world, [UsEast, EuWest]);
+
     // Killed between the promotion and the dial.
     world.wait_for_stage("promote", "applied");
     world.wait_for_stage("gate", "running");
@@ -735,7 +747,8 @@ async fn a_broken_configuration_changes_nothing() {
     let wrong: Vec<_> = seen.iter().filter(|seen| region(seen.name, &seen.answer) != Some(EuWest)).collect();
     assert!(seen.len() > 10 && wrong.is_empty(), "{} of {}: {:?}", wrong.len(), seen.len(), wrong.first());
 
-    // A good one is taken, by signal and by order.
+    // A good one is taken, by signal and by order, and no query is lost.
+    let client = Client::start(world.daemon.dns, &[STOREFRONT, PETSTORE]);
     world.daemon.write("pointsman.yaml", &good.replace("192.0.2.10", other));
     world.daemon.hang_up();
     let answers = |address: &str| match query(world.daemon.dns, STOREFRONT) {
@@ -749,5 +762,14 @@ async fn a_broken_configuration_changes_nothing() {
     let said = world.daemon.cli(&["reload"]);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     until("the old address to be answered", PATIENCE, || answers("192.0.2.10"));
+    for n in 0..20 {
+        let text = if n % 2 == 0 { good.replace("192.0.2.10", other) } else { good.clone() };
+        world.daemon.write("pointsman.yaml", &text);
+        world.daemon.hang_up();
+        sleep(Duration::from_millis(100)).await;
+    }
+    let seen = client.stop();
+    let lost: Vec<_> = seen.iter().filter(|seen| matches!(seen.answer, Answer::Other(_))).collect();
+    assert!(seen.len() > 20 && lost.is_empty(), "{} of {}: {:?}", lost.len(), seen.len(), lost.first());
     assert!(world.daemon.executions().is_empty(), "no reload starts a workflow");
 }
