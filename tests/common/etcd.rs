@@ -14,6 +14,8 @@ pub struct Etcd {
     binary: PathBuf,
     scratch: Scratch,
     tls: Option<Tls>,
+    /// Needed as long as the cluster lives.
+    certificates: Option<Scratch>,
 }
 
 struct Member {
@@ -44,9 +46,7 @@ impl Etcd {
         let tls = super::servers::certificates(scratch.path());
         let mut etcd =
             Self::start_with(size, Some(Tls { ca: tls.ca, server: tls.server, client: tls.client }))?;
-        // Both directories are needed as long as the cluster lives.
-        let inner = std::mem::replace(&mut etcd.scratch, scratch);
-        std::mem::forget(inner);
+        etcd.certificates = Some(scratch);
         Some(etcd)
     }
 
@@ -54,7 +54,8 @@ impl Etcd {
         let binary = find("etcd", "etcd-server", &[])?;
         find("etcdctl", "etcd-client", &[])?;
         let members = (0..size).map(|_| Member { client: ports::free(), peer: ports::free(), program: None });
-        let mut etcd = Self { members: members.collect(), binary, scratch: Scratch::new("etcd"), tls };
+        let (members, scratch) = (members.collect(), Scratch::new("etcd"));
+        let mut etcd = Self { members, binary, scratch, tls, certificates: None };
         for n in 0..size {
             etcd.start_member(n);
         }
