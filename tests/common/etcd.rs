@@ -14,6 +14,8 @@ pub struct Etcd {
     binary: PathBuf,
     scratch: Scratch,
     tls: Option<Tls>,
+    /// Needed as long as the cluster lives.
+    certificates: Option<Scratch>,
 }
 
 struct Member {
@@ -44,9 +46,7 @@ impl Etcd {
         let tls = super::servers::certificates(scratch.path());
         let mut etcd =
             Self::start_with(size, Some(Tls { ca: tls.ca, server: tls.server, client: tls.client }))?;
-        // Both directories are needed as long as the cluster lives.
-        let inner = std::mem::replace(&mut etcd.scratch, scratch);
-        std::mem::forget(inner);
+        etcd.certificates = Some(scratch);
         Some(etcd)
     }
 
@@ -54,7 +54,8 @@ impl Etcd {
         let binary = find("etcd", "etcd-server", &[])?;
         find("etcdctl", "etcd-client", &[])?;
         let members = (0..size).map(|_| Member { client: ports::free(), peer: ports::free(), program: None });
-        let mut etcd = Self { members: members.collect(), binary, scratch: Scratch::new("etcd"), tls };
+        let (members, scratch) = (members.collect(), Scratch::new("etcd"));
+        let mut etcd = Self { members, binary, scratch, tls, certificates: None };
         for n in 0..size {
             etcd.start_member(n);
         }
@@ -124,6 +125,21 @@ impl Etcd {
         }
         let output = command.args(arguments).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Which member leads.
+    pub fn leader(&self) -> usize {
+        let status = |n| {
+            let (ok, text) = self.ctl(n, &["endpoint", "status", "--write-out", "json"]);
+            assert!(ok, "member {n} does not tell its status");
+            let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+            (status[0]["Status"]["header"]["member_id"].clone(), status[0]["Status"]["leader"].clone())
+        };
+        let leads = |n: &usize| {
+            let (member, leader) = status(*n);
+            member == leader
+        };
+        (0..self.members.len()).find(leads).expect("one of them leads")
     }
 
     /// A member's base URL.

@@ -4,12 +4,16 @@
 #![allow(dead_code, reason = "each test file uses what it needs of these")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "helpers of tests")]
 
+pub mod client;
+pub mod daemon;
 pub mod etcd;
 pub mod net;
 pub mod ports;
 pub mod postgres;
 pub mod servers;
+pub mod shop;
 pub mod site;
+pub mod unbound;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

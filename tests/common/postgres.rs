@@ -284,6 +284,21 @@ impl Postgres {
         &self.data
     }
 
+    /// How often it was told to become the writer, as its own log has it.
+    pub fn times_promoted(&self) -> usize {
+        let log = self.scratch.path().join(format!("{}.log", self.name));
+        std::fs::read_to_string(log).unwrap().matches("received promote request").count()
+    }
+
+    /// The timelines that it has begun or followed, after the first: one file for each.
+    pub fn histories(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.data.join("pg_wal")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(".history")).collect();
+        names.sort();
+        names
+    }
+
     /// Waits until a standby has replayed what this server has written so far.
     pub fn wait_for(&self, standby: &Self) {
         let end = self.sql("SELECT pg_current_wal_lsn()");
