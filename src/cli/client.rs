@@ -26,14 +26,13 @@ fn socket(common: &Common) -> Result<PathBuf, Exit> {
     if let Some(path) = &common.control {
         return Ok(path.clone());
     }
-    let (config, _) = sys::load_config(&common.config).map_err(|mistakes| {
+    sys::control_socket(&common.config).map_err(|mistakes| {
         let config = common.config.display();
         Exit::Missing(format!(
             "{}the control socket is named in {config}, which cannot be read; name it with --control",
             mistakes.render(super::text::colour(true))
         ))
-    })?;
-    Ok(config.listen.control)
+    })
 }
 
 /// Gets something from the daemon.

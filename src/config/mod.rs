@@ -9,6 +9,6 @@ pub mod read;
 mod spec;
 pub mod yaml;
 
-pub use bind::{Surroundings, Unfit, parse, parse_host_port, parse_status, parse_url};
+pub use bind::{Surroundings, Unfit, control_socket, parse, parse_host_port, parse_status, parse_url};
 pub use model::*;
 pub use spec::Span;

@@ -43,6 +43,14 @@ pub fn load_config(path: &Path) -> Result<(Config, Mistakes), Mistakes> {
     config::parse(&read(path)?, &surroundings(path))
 }
 
+/// Where the daemon of a configuration takes orders, even if the file has mistakes by now.
+///
+/// # Errors
+/// It cannot be read, or is not YAML.
+pub fn control_socket(path: &Path) -> Result<PathBuf, Mistakes> {
+    config::control_socket(&read(path)?, &surroundings(path))
+}
+
 /// Reads one zone file.
 ///
 /// # Errors
@@ -131,10 +139,13 @@ fn surroundings(path: &Path) -> Surroundings {
         let value = std::env::var(variable).ok()?;
         value.split(':').next().filter(|path| !path.is_empty()).map(PathBuf::from)
     };
+    // The unit's configuration means the unit's directories, also to a person at a shell.
+    let the_units =
+        |path: &str| (directory == Some(Path::new("/etc/pointsman"))).then(|| PathBuf::from(path));
     Surroundings {
         directory: directory.map_or_else(|| PathBuf::from("."), Path::to_path_buf),
-        state: first("STATE_DIRECTORY"),
-        runtime: first("RUNTIME_DIRECTORY"),
+        state: first("STATE_DIRECTORY").or_else(|| the_units("/var/lib/pointsman")),
+        runtime: first("RUNTIME_DIRECTORY").or_else(|| the_units("/run/pointsman")),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }

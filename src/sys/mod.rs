@@ -5,7 +5,7 @@ mod log;
 mod passed;
 mod systemd;
 
-pub use load::{load, load_config, load_zone};
+pub use load::{control_socket, load, load_config, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
 pub use systemd::Systemd;

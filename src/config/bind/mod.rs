@@ -22,7 +22,7 @@ use super::model::{
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
-use super::yaml::{self, Node};
+use super::yaml::{self, Node, Value};
 use crate::base::{
     CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, ServiceId, Source, nearest,
     show_span,
@@ -41,6 +41,21 @@ pub struct Surroundings {
     pub processors: usize,
 }
 
+impl Surroundings {
+    fn path(&self, path: &Path) -> PathBuf {
+        values::normal(&self.directory.join(path))
+    }
+
+    /// Where the control socket is, given what the file says.
+    fn control(&self, named: Option<&Path>) -> PathBuf {
+        match (named, &self.runtime) {
+            (Some(path), _) => self.path(path),
+            (None, Some(runtime)) => runtime.join("control.sock"),
+            (None, None) => self.path(Path::new("control.sock")),
+        }
+    }
+}
+
 /// Reads a configuration file.
 ///
 /// # Errors
@@ -54,6 +69,21 @@ pub fn parse(source: &Arc<Source>, around: &Surroundings) -> Result<(Config, Mis
         binder.file(file)
     });
     mistakes.unless_fatal(config)
+}
+
+/// Where the daemon of a configuration file takes orders. The file may be full of mistakes, as
+/// long as it is YAML: a daemon that runs has read a better one, and must be reached all the same.
+///
+/// # Errors
+/// It is not YAML.
+pub fn control_socket(source: &Arc<Source>, around: &Surroundings) -> Result<PathBuf, Mistakes> {
+    let tree = yaml::parse(source)?;
+    let named = tree.get("listen").and_then(|listen| listen.get("control"));
+    let named = named.and_then(|node| match &node.value {
+        Value::Text(text) => Some(Path::new(text)),
+        _ => None,
+    });
+    Ok(around.control(named))
 }
 
 /// What a file must say itself: nothing that we could assume would be harmless.
@@ -185,11 +215,7 @@ impl<'a> Binder<'a> {
             }
         }
         let http = listen.http.as_ref().and_then(|text| self.socket_address(text));
-        let control = match (&listen.control, &self.around.runtime) {
-            (Some(path), _) => self.path(path),
-            (None, Some(runtime)) => runtime.join("control.sock"),
-            (None, None) => self.path(Path::new("control.sock")),
-        };
+        let control = self.around.control(listen.control.as_deref());
         Listen { dns, http, control }
     }
 
@@ -369,7 +395,7 @@ impl<'a> Binder<'a> {
     }
 
     fn path(&self, path: &Path) -> PathBuf {
-        values::normal(&self.around.directory.join(path))
+        self.around.path(path)
     }
 }
 
