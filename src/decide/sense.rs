@@ -2,7 +2,7 @@
 
 use crate::base::{CheckId, GroupId, Mono, Named, Now, RegionId};
 use crate::cluster::{Judgement, Memory, Round, Standing, judge};
-use crate::config::{CheckKind, Config};
+use crate::config::{CheckKind, Config, SilentMeans};
 use crate::health::{Sample, Verdict};
 use crate::region::{CheckState, Flip, Known, RegionState, assess};
 
@@ -118,8 +118,11 @@ impl Senses {
             _ => state.unknown_since = None,
         }
         // A group across regions that is lost as a whole is nobody's loss in particular.
-        let lost =
-            matches!(judgement.verdict, Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain);
+        let lost = match judgement.verdict {
+            Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => true,
+            Standing::Unreachable => cluster.silent_means == SilentMeans::NoQuorum,
+            _ => false,
+        };
         let group_lost = group.inside.is_none() && lost;
         for (check, spec) in config.checks.iter() {
             if !matches!(spec.kind, CheckKind::Cluster(cluster) if cluster == group.cluster) {

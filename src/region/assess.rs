@@ -14,7 +14,7 @@ pub struct CheckState {
     /// the way between fit and unfit.
     grade: Option<Window>,
     standing: Option<Standing>,
-    /// The group as a whole is lost, not just this region's part in it.
+    /// When it last failed, the group as a whole was lost, not just this region's part in it.
     group_lost: bool,
 }
 
@@ -57,7 +57,10 @@ impl CheckState {
             }
         }
         self.standing = Some(standing);
-        self.group_lost = group_lost;
+        // What catches up, or cannot be measured, is still lost for the reason it was lost for.
+        if matches!(finding, Finding::Fail(_)) {
+            self.group_lost = group_lost;
+        }
         self.window.take(&finding, now) || self.grade.as_ref().map(Window::verdict) != before
     }
 
