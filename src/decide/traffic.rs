@@ -255,7 +255,12 @@ impl Traffic {
 
     /// Services that follow health and would be left without any fit region if this one went.
     pub fn would_empty(&self, config: &Config, region: RegionId) -> Vec<ServiceId> {
-        let stays = |other: RegionId| other != region && self.seat_of(other).is_some_and(Seat::fit);
+        // Drains that were given since the last step count too.
+        let drained =
+            |other: RegionId| self.overrides.get(&other).is_some_and(|word| word.kind == OverrideKind::Drain);
+        let stays = |other: RegionId| {
+            other != region && !drained(other) && self.seat_of(other).is_some_and(Seat::fit)
+        };
         let emptied = config.services.iter().filter(|(_, service)| {
             let regions = service.policy.regions();
             service.switched_by == crate::config::SwitchedBy::Health
