@@ -410,7 +410,7 @@ store: {embedded: {path: state}}
     #[test]
     fn a_region_mends_while_the_newest_results_speak_against_its_loss() {
         let config = config();
-        let mut senses = Senses::new(&config, |_| None);
+        let mut senses = Senses::new(&config, |_| None, |_| None);
         let mut now = Now { mono: Mono(100 * SECOND), wall: Timestamp::UNIX_EPOCH };
         let mut mends = |letters: &str| {
             letters

@@ -49,7 +49,7 @@ impl Binder<'_> {
         let named = |wanted: fn(Health) -> bool| trigger.turns.iter().find(|health| wanted(health.value));
         if let (Some(_), Some(bad)) = (named(|health| health == Health::Healthy), named(Health::is_bad)) {
             self.mistakes.error(&bad.place, "a workflow cannot start both on a loss and on a return").help(
-                "one leaves the region, the other moves to it: use the file twice, with a trigger each",
+                "one leaves the region, the other moves to it: make it two workflows, with a trigger each",
             );
         }
         Some(Trigger {
