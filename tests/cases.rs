@@ -33,9 +33,12 @@ fn case(file: &Path) -> Result<(), Failed> {
     let text = std::fs::read_to_string(file).map_err(|why| why.to_string())?;
     let source = Source::new(file.display().to_string(), text.clone());
     let scenario = sim::parse(&source).map_err(|mistakes| mistakes.render(false))?;
-    let config = file.parent().unwrap().join(&scenario.config);
-    let (setup, _) = sys::load(&config).map_err(|mistakes| mistakes.render(false))?;
-    let trace = sim::run(&scenario, &setup)?;
+    let load = |path: &Path| match sys::load(&file.parent().unwrap().join(path)) {
+        Ok((setup, _)) => Ok(setup),
+        Err(mistakes) => Err(mistakes.render(false)),
+    };
+    let setup = load(&scenario.config)?;
+    let trace = sim::run(&scenario, &setup, &load)?;
     if let Some(violation) = trace.lines().find(|line| line.starts_with("VIOLATION")) {
         return Err(format!("{violation}\n\n{trace}").into());
     }

@@ -34,6 +34,25 @@ pub(super) enum CatchUp {
 }
 
 impl Memory {
+    /// Of a group that an earlier process has seen with a quorum.
+    pub fn well() -> Self {
+        Self { seen_well: true, ..Self::default() }
+    }
+
+    /// Whether it has been seen with a quorum.
+    pub fn seen_well(&self) -> bool {
+        self.seen_well
+    }
+
+    /// The same under another configuration, where regions may have other ids.
+    pub fn renumbered(&self, id: impl Fn(RegionId) -> Option<RegionId>) -> Self {
+        Self {
+            cut_off: self.cut_off.iter().filter_map(|(region, since)| Some((id(*region)?, *since))).collect(),
+            rejoining: self.rejoining.iter().filter_map(|(region, to)| Some((id(*region)?, *to))).collect(),
+            ..self.clone()
+        }
+    }
+
     /// How long there has been no leader, counting from the first round that said so.
     pub(super) fn leaderless_for(&mut self, now: Mono) -> Duration {
         now.since(*self.leaderless_since.get_or_insert(now))

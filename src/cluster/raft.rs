@@ -19,7 +19,7 @@ use super::absent::{Absent, first_complaint};
 use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
-use crate::config::{Cluster, Group};
+use crate::config::{Cluster, Group, SilentMeans};
 
 /// A voter that answered, by its position in the group.
 type Voter<'a> = (usize, &'a RaftFacts);
@@ -92,7 +92,14 @@ pub(super) fn judge(
 
     let regions = match verdict {
         Standing::Quorum | Standing::Degraded | Standing::Recovering if group.inside.is_none() => {
-            regions(cluster, group, round, memory, leader.as_ref(), (verdict, &reason), now)
+            regions(cluster, group, round, memory, &answered, leader.as_ref(), (verdict, &reason), now)
+        }
+        Standing::NoQuorum
+            if group.inside.is_none()
+                && cluster.silent_means == SilentMeans::Unknown
+                && answered.len() + absent.refused < majority =>
+        {
+            unheard(group, round)
         }
         _ => BTreeMap::new(),
     };
@@ -235,12 +242,31 @@ fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String
     }
 }
 
+/// A minority knows of no leader, and the others say nothing: they may well go on where only we
+/// cannot see them, so that nothing is known of the regions they are in.
+fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
+    let heard = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
+    let members = || group.members.iter().zip(&round.views);
+    let spoke: BTreeSet<RegionId> =
+        members().filter(|(_, view)| heard(view)).map(|(member, _)| member.region).collect();
+    let mut regions = BTreeMap::new();
+    for (member, _) in members().filter(|(member, _)| !spoke.contains(&member.region)) {
+        let local = members().filter(|(other, _)| other.region == member.region).map(|(_, view)| view);
+        let words = Absent::count(local).words();
+        let words = format!("its voters: {words}; a minority elsewhere knows of no leader");
+        regions.insert(member.region, (Standing::Unknown, words));
+    }
+    regions
+}
+
 /// How each region stands in a group that goes on.
+#[allow(clippy::too_many_arguments, reason = "what a judgement rests on, taken apart")]
 fn regions(
     cluster: &Cluster,
     group: &Group,
     round: &Round,
     memory: &mut Memory,
+    answered: &[Voter<'_>],
     leader: Option<&Leader>,
     whole: (Standing, &str),
     now: Mono,
@@ -265,7 +291,7 @@ fn regions(
                 memory.rejoining.insert(region, target);
             }
             rejoined(memory, region, &round.views[*position], (verdict, reason))
-        } else if views.iter().any(|view| matches!(view, NodeView::Answered(_))) {
+        } else if answered.iter().any(|(position, _)| local.contains(position)) {
             let since = now.since(*memory.cut_off.entry(region).or_insert(now));
             let words = format!("its voters are cut off from the leader of term {}", leader.term);
             match since <= cluster.time_to_truth {
@@ -277,6 +303,9 @@ fn regions(
             match absent.refused == views.len() {
                 // Dead processes, not a partition: clients still reach the others.
                 true => (Standing::Degraded, "its voters refuse connections; the group goes on".to_owned()),
+                false if absent.words().is_empty() => {
+                    (Standing::Unknown, "its voters answer for another cluster; the group goes on".to_owned())
+                }
                 false => (Standing::Unknown, format!("its voters: {}; the group goes on", absent.words())),
             }
         };
@@ -577,9 +606,41 @@ mod tests {
         // Back again.
         bench.settled("fLf");
         assert_eq!(standings(&bench.round("fLf")), [Standing::Quorum; 3]);
+        // A minority that knows of no leader says nothing of the others, which are silent.
+        bench.settled("n--");
+        assert_eq!(
+            standings(&bench.round("n--")),
+            [Standing::NoQuorum, Standing::Unknown, Standing::Unknown]
+        );
+        bench.settled("Lff");
         // Lost as a whole: everybody's loss, and nobody's alone.
         bench.settled("nxx");
         assert_eq!(standings(&bench.round("nxx")), [Standing::NoQuorum; 3]);
+    }
+
+    #[test]
+    fn what_answers_for_another_cluster_is_no_partition() {
+        let mut bench = Bench::new(&[0, 1, 2], false);
+        bench.settled("Lff");
+        let stranger = RaftFacts { cluster: 9, member: 1, leader: Some(1), term: 5, ..RaftFacts::default() };
+        for _ in 0..8 {
+            bench.now = bench.now + SECOND;
+            let ours = |member: u64| {
+                NodeView::Answered(Facts::Raft(RaftFacts {
+                    cluster: 7,
+                    member,
+                    leader: Some(2),
+                    term: 6,
+                    ..RaftFacts::default()
+                }))
+            };
+            let views = vec![NodeView::Answered(Facts::Raft(stranger.clone())), ours(2), ours(3)];
+            let round = Round { group: GroupId(0), views, linearizable: None, took: SECOND };
+            let judgement = judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now);
+            assert_eq!(judgement.verdict, Standing::Degraded);
+            assert_eq!(judgement.regions[&RegionId(0)].0, Standing::Unknown);
+            assert_eq!(judgement.regions[&RegionId(1)].0, Standing::Degraded);
+        }
     }
 
     #[test]

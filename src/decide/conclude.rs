@@ -8,7 +8,7 @@ use super::daemon::{
 };
 use super::event::Answer;
 use super::traffic::Moved;
-use super::trigger::{objection, target_objection};
+use super::trigger::{leaves, objection, target_objection};
 use super::{Event, Outside, ServiceMemory, view};
 use crate::base::{Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
@@ -193,7 +193,7 @@ impl Daemon {
         let (workflow, use_) = (&setup.workflows[position], &setup.config.workflows[position]);
         let trigger = use_.when.as_ref().expect("only workflows with a trigger are due");
         let unfit = |why: String| Refusal::Unfit(why);
-        let leaves = trigger.turns.iter().all(|health| health.is_bad());
+        let leaves = leaves(trigger);
         let wish = Wish {
             activate: use_.activate.or((!leaves).then_some(trigger.region)),
             deactivate: use_.deactivate.or(leaves.then_some(trigger.region)),

@@ -22,6 +22,7 @@ use super::trigger::TriggerState;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
 use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
 use crate::cluster::Round;
+use crate::config::Config;
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
 use crate::table::{Answers, Table};
@@ -129,6 +130,9 @@ pub struct Daemon {
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
+    /// State of regions and services that the configuration does not have, by its key: if a
+    /// reload brings them back they go on from it.
+    pub(super) parked: BTreeMap<String, Value>,
     /// What of each region was last handed to the store.
     pub(super) kept: Named<RegionId, Option<Known>>,
     pub(super) outside: Outside,
@@ -159,7 +163,11 @@ impl Daemon {
     pub fn new(setup: Arc<Setup>, restored: Restored, storeless: Option<String>, rng: fastrand::Rng) -> Self {
         let config = &setup.config;
         let Restored { epoch, head, state, engine } = restored;
-        let senses = Senses::new(config, |region| value(&state, &format!("region/{region}")));
+        let senses = Senses::new(
+            config,
+            |region| value(&state, &format!("region/{region}")),
+            |group| value(&state, &format!("group/{group}")),
+        );
         let overrides = config.regions.ids().filter_map(|region| {
             let word: Override = value(&state, &format!("override/{}", config.regions.name(region)))?;
             Some((region, word))
@@ -168,6 +176,8 @@ impl Daemon {
             value::<ServiceMemory>(&state, &format!("service/{service}"))
         });
         let ceiling = value::<Ceiling>(&state, CEILING).unwrap_or_default().seen_by(epoch);
+        let off = value(&state, AUTOMATION);
+        let parked = state.into_iter().filter(|(key, _)| is_about_nobody(config, key)).collect();
         let mut daemon = Self {
             watches: vec![Watch::default(); setup.workflows.len()],
             duties: config.regions.map(|_, _| Duty::Active),
@@ -177,7 +187,8 @@ impl Daemon {
             engine,
             epoch,
             head,
-            off: value(&state, AUTOMATION),
+            off,
+            parked,
             storeless,
             outbox: Outbox::default(),
             table: None,
@@ -215,6 +226,9 @@ impl Daemon {
         let config = Arc::clone(&self.setup.config);
         let changes = self.senses.round(&config, round, now);
         self.changes(changes);
+        if let Some(well) = self.senses.groups[round.group].take_well(&config.groups[round.group]) {
+            self.outbox.put(format!("group/{}", config.groups.name(round.group)), &well);
+        }
     }
 
     fn changes(&mut self, changes: impl IntoIterator<Item = Change>) {
@@ -324,22 +338,40 @@ impl Daemon {
     /// Takes over another configuration. What has the same name keeps its state.
     pub fn reconfigure(&mut self, setup: Arc<Setup>, words: String) {
         let (old, new) = (Arc::clone(&self.setup.config), Arc::clone(&setup.config));
-        self.senses = self.senses.reconfigured(&old, &new);
-        self.traffic = self.traffic.reconfigured(&old, &new);
-        let watches = setup.workflows.iter().map(|workflow| {
-            let before = self.setup.workflows.iter().position(|before| before.name == workflow.name);
+        self.park(&old, &new);
+        let parked = &self.parked;
+        self.senses =
+            self.senses.reconfigured(&old, &new, |region| value(parked, &format!("region/{region}")));
+        self.traffic = self.traffic.reconfigured(
+            &old,
+            &new,
+            |region| value(parked, &format!("override/{region}")),
+            |service| value(parked, &format!("service/{service}")),
+        );
+        self.parked.retain(|key, _| is_about_nobody(&new, key));
+        // A trigger that waits for something else now has seen nothing of it yet.
+        let watched = |setup: &Setup, workflow: usize| {
+            let name = setup.workflows.get(workflow)?.name.clone();
+            let when = setup.config.workflows.get(workflow)?.when.as_ref();
+            Some((
+                name,
+                when.map(|when| (setup.config.regions.name(when.region).to_string(), when.turns.clone())),
+            ))
+        };
+        let find = |from: &Setup, to: &Setup, workflow: usize| {
+            let wanted = watched(from, workflow)?;
+            (0..to.workflows.len()).find(|there| watched(to, *there).as_ref() == Some(&wanted))
+        };
+        let watches = (0..setup.workflows.len()).map(|workflow| {
+            let before = find(&setup, &self.setup, workflow);
             before.map_or_else(Watch::default, |before| self.watches[before].clone())
         });
         self.watches = watches.collect();
-        // Starts that are on their way find their workflow again by its name.
-        let find = |workflow: usize| {
-            let name = &self.setup.workflows[workflow].name;
-            setup.workflows.iter().position(|workflow| workflow.name == *name)
-        };
+        // Starts that are on their way find their workflow again.
         self.asked = std::mem::take(&mut self.asked)
             .into_iter()
             .map(|(receipt, (workflow, occasion))| {
-                (receipt, (find(workflow).unwrap_or(usize::MAX), occasion))
+                (receipt, (find(&self.setup, &setup, workflow).unwrap_or(usize::MAX), occasion))
             })
             .collect();
         self.duties = new.regions.map(|id, _| {
@@ -351,6 +383,39 @@ impl Daemon {
         self.answers.clear();
         self.engine_moved = true;
         self.events.push(Event::Reloaded { words });
+    }
+
+    /// Keeps what is known of regions and services that a new configuration does not have, as
+    /// the store does: it may be back with the next one, and must not begin anew.
+    fn park(&mut self, old: &Config, new: &Config) {
+        let mut park = |key: String, value: serde_json::Result<Value>| {
+            self.parked.insert(key, value.expect("keys are texts and numbers are finite"));
+        };
+        for region in old.regions.ids() {
+            let name = old.regions.name(region);
+            if new.regions.id(name).is_some() {
+                continue;
+            }
+            if let Some(known) = self.senses.regions[region].known() {
+                park(format!("region/{name}"), serde_json::to_value(known));
+            }
+            if let Some(word) = self.traffic.override_of(region) {
+                park(format!("override/{name}"), serde_json::to_value(word));
+            }
+        }
+        for service in old.services.ids().filter(|id| new.services.id(old.services.name(*id)).is_none()) {
+            let memory = self.traffic.memory(old, service);
+            park(format!("service/{}", old.services.name(service)), serde_json::to_value(memory));
+        }
+    }
+}
+
+/// Whether a state key is about a region or a service that the configuration does not have.
+fn is_about_nobody(config: &Config, key: &str) -> bool {
+    match key.split_once('/') {
+        Some(("region" | "override", name)) => config.regions.id(name).is_none(),
+        Some(("service", name)) => config.services.id(name).is_none(),
+        _ => false,
     }
 }
 

@@ -17,6 +17,16 @@ impl Daemon {
     /// # Errors
     /// Why it is refused, and what would be accepted.
     pub fn order(&mut self, order: Order, now: Now) -> Result<Said, String> {
+        let said = self.obey(order, now)?;
+        Ok(match (said, self.storeless.as_deref().or(self.outbox.failing())) {
+            (Said::Done(words), Some(why)) => {
+                Said::Done(format!("{words}; not written down: a restart forgets it ({why})"))
+            }
+            (said, _) => said,
+        })
+    }
+
+    fn obey(&mut self, order: Order, now: Now) -> Result<Said, String> {
         if order.reason.trim().is_empty() || order.owner.trim().is_empty() {
             return Err("an order needs an owner and a reason".to_owned());
         }

@@ -2,7 +2,7 @@
 
 use crate::base::{CheckId, GroupId, Mono, Named, Now, RegionId};
 use crate::cluster::{Judgement, Memory, Round, Standing, judge};
-use crate::config::{CheckKind, Config};
+use crate::config::{CheckKind, Config, Group, Layer, SilentMeans};
 use crate::health::{Sample, Verdict};
 use crate::region::{CheckState, Flip, Known, RegionState, assess};
 
@@ -21,6 +21,8 @@ pub struct Senses {
 #[derive(Debug, Default, Clone)]
 pub struct GroupState {
     memory: Memory,
+    /// That it was seen well is in the store, or on its way there.
+    kept: bool,
     /// The newest judgement, and when it was made.
     pub judgement: Option<(Judgement, Now)>,
     /// Since when it cannot be measured.
@@ -50,45 +52,109 @@ pub enum Change {
     },
 }
 
+impl GroupState {
+    /// Going on from the endpoints under which an earlier process has seen the group well. Under
+    /// others it may be mistyped.
+    fn restored(group: &Group, well: Option<Vec<String>>) -> Self {
+        match well.is_some_and(|well| well == endpoints(group)) {
+            true => Self { memory: Memory::well(), kept: true, ..Self::default() },
+            false => Self::default(),
+        }
+    }
+
+    /// The endpoints under which it was seen well, if the store does not have them yet.
+    pub(super) fn take_well(&mut self, group: &Group) -> Option<Vec<String>> {
+        let news = self.memory.seen_well() && !std::mem::replace(&mut self.kept, self.memory.seen_well());
+        news.then(|| endpoints(group))
+    }
+
+    /// The same under another configuration, where regions may have other ids.
+    fn renumbered(&self, id: impl Fn(RegionId) -> Option<RegionId>) -> Self {
+        let judgement = self.judgement.as_ref().map(|(judgement, at)| {
+            let regions = judgement.regions.iter();
+            let regions = regions.filter_map(|(region, standing)| Some((id(*region)?, standing.clone())));
+            (Judgement { regions: regions.collect(), ..judgement.clone() }, *at)
+        });
+        Self { memory: self.memory.renumbered(id), judgement, ..*self }
+    }
+}
+
+fn endpoints(group: &Group) -> Vec<String> {
+    group.members.iter().map(|member| member.endpoint.to_string()).collect()
+}
+
 impl Senses {
-    /// Knowing nothing, apart from what an earlier process knew of the regions.
-    pub fn new(config: &Config, mut known: impl FnMut(&str) -> Option<Known>) -> Self {
-        Self {
+    /// Knowing nothing, apart from what an earlier process knew of the regions, and under which
+    /// endpoints it has seen the groups well.
+    pub fn new(
+        config: &Config,
+        mut known: impl FnMut(&str) -> Option<Known>,
+        mut well: impl FnMut(&str) -> Option<Vec<String>>,
+    ) -> Self {
+        let mut senses = Self {
             checks: config.checks.map(|_, check| CheckState::new(check)),
-            groups: config.groups.map(|_, _| GroupState::default()),
+            groups: config.groups.map(|id, group| GroupState::restored(group, well(config.groups.name(id)))),
             regions: config.regions.map(|id, _| {
                 known(config.regions.name(id)).map_or_else(RegionState::default, RegionState::restored)
             }),
+        };
+        senses.presume(config);
+        senses
+    }
+
+    /// What is known of a region is presumed of its checks that have not been measured yet: one
+    /// lost packet after a restart is no more of a failure than before it.
+    fn presume(&mut self, config: &Config) {
+        for (region, spec) in config.regions.iter() {
+            let Some(known) = self.regions[region].known() else { continue };
+            for check in spec.layers.values().flatten() {
+                let blamed = known.why.check.as_deref() == Some(&**config.checks.name(*check))
+                    && (known.health.is_bad() || known.why.layer == Some(Layer::Replication));
+                if !self.checks[*check].window().seen() && (blamed || known.health.serves()) {
+                    self.checks[*check].presume(!blamed);
+                }
+            }
         }
     }
 
     /// Goes on under a new configuration: what has the same name keeps what was concluded.
-    pub fn reconfigured(&self, old: &Config, new: &Config) -> Self {
+    /// `known`: what was known of regions that the old one did not have.
+    pub fn reconfigured(
+        &self,
+        old: &Config,
+        new: &Config,
+        mut known: impl FnMut(&str) -> Option<Known>,
+    ) -> Self {
         let same_target = |id: CheckId, name: &str| {
-            old.checks.id(name).filter(|before| {
-                format!("{:?}", old.checks[*before].kind) == format!("{:?}", new.checks[id].kind)
+            old.checks.id(name).filter(|before| match (&old.checks[*before].kind, &new.checks[id].kind) {
+                // The id of a cluster may be another one now.
+                (CheckKind::Cluster(before), CheckKind::Cluster(now)) => {
+                    old.clusters.name(*before) == new.clusters.name(*now)
+                }
+                (before, now) => format!("{before:?}") == format!("{now:?}"),
             })
         };
-        Self {
+        let region = |before: RegionId| new.regions.id(old.regions.name(before));
+        let mut senses = Self {
             checks: new.checks.map(|id, check| match same_target(id, new.checks.name(id)) {
                 Some(before) => self.checks[before].clone().rescheduled(&check.schedule),
                 None => CheckState::new(check),
             }),
             groups: new.groups.map(|id, group| {
                 let before = old.groups.id(new.groups.name(id));
-                let same = before.filter(|before| {
-                    let endpoints = |group: &crate::config::Group| {
-                        group.members.iter().map(|member| member.endpoint.to_string()).collect::<Vec<_>>()
-                    };
-                    endpoints(&old.groups[*before]) == endpoints(group)
-                });
-                same.map_or_else(GroupState::default, |before| self.groups[before].clone())
+                let same = before.filter(|before| endpoints(&old.groups[*before]) == endpoints(group));
+                same.map_or_else(GroupState::default, |before| self.groups[before].renumbered(region))
             }),
             regions: new.regions.map(|id, _| {
-                let before = old.regions.id(new.regions.name(id));
-                before.map_or_else(RegionState::default, |before| self.regions[before].clone())
+                let name = new.regions.name(id);
+                match old.regions.id(name) {
+                    Some(before) => self.regions[before].clone(),
+                    None => known(name).map_or_else(RegionState::default, RegionState::restored),
+                }
             }),
-        }
+        };
+        senses.presume(new);
+        senses
     }
 
     /// Takes in the result of one probe.
@@ -118,8 +184,11 @@ impl Senses {
             _ => state.unknown_since = None,
         }
         // A group across regions that is lost as a whole is nobody's loss in particular.
-        let lost =
-            matches!(judgement.verdict, Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain);
+        let lost = match judgement.verdict {
+            Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => true,
+            Standing::Unreachable => cluster.silent_means == SilentMeans::NoQuorum,
+            _ => false,
+        };
         let group_lost = group.inside.is_none() && lost;
         for (check, spec) in config.checks.iter() {
             if !matches!(spec.kind, CheckKind::Cluster(cluster) if cluster == group.cluster) {

@@ -8,7 +8,7 @@ use super::Senses;
 use crate::base::{Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
-    Choice, Dial, Duty, Membership, Override, OverrideKind, Reason, Rule, Scene, Seat, choose, reasons,
+    Choice, Dial, Duty, Membership, Override, OverrideKind, Pick, Reason, Rule, Scene, Seat, choose, reasons,
     rule_words,
 };
 
@@ -28,6 +28,10 @@ struct ServiceState {
     members: BTreeMap<RegionId, Membership>,
     dial: Option<Dial>,
     chosen: Option<(Choice, Rule)>,
+    /// What was answered under the configuration before this one.
+    before: Option<Pick>,
+    /// Regions that had their place and lost it, and are not in the policy now.
+    elsewhere: BTreeSet<String>,
     /// A workflow that will dial it is running.
     change_ahead: bool,
 }
@@ -80,39 +84,49 @@ impl Traffic {
         mut memory: impl FnMut(&str) -> Option<ServiceMemory>,
     ) -> Self {
         let services = config.services.map(|id, _| {
-            let memory = memory(config.services.name(id)).unwrap_or_default();
-            let out = memory.out.iter().filter_map(|name| config.regions.id(name));
-            ServiceState {
-                members: out.map(|region| (region, Membership::restored_out())).collect(),
-                dial: memory.dial,
-                chosen: None,
-                change_ahead: false,
-            }
+            ServiceState::restored(config, id, memory(config.services.name(id)).unwrap_or_default())
         });
         Self { services, overrides, seats: Named::default(), touched: true }
     }
 
     /// Goes on under a new configuration: dials, places and overrides are kept by name.
-    pub fn reconfigured(&self, old: &Config, new: &Config) -> Self {
-        let region = |before: &RegionId| new.regions.id(old.regions.name(*before));
-        let services = new.services.map(|id, _| {
-            let Some(before) = old.services.id(new.services.name(id)) else { return ServiceState::default() };
+    /// `words` and `memory`: what was said of regions, and what was kept of services, that the
+    /// old one did not have.
+    pub fn reconfigured(
+        &self,
+        old: &Config,
+        new: &Config,
+        mut words: impl FnMut(&str) -> Option<Override>,
+        mut memory: impl FnMut(&str) -> Option<ServiceMemory>,
+    ) -> Self {
+        let services = new.services.map(|id, service| {
+            let name = new.services.name(id);
+            let Some(before) = old.services.id(name) else {
+                return ServiceState::restored(new, id, memory(name).unwrap_or_default());
+            };
             let state = &self.services[before];
-            let members = state.members.iter();
-            ServiceState {
-                members: members.filter_map(|(id, member)| Some((region(id)?, member.clone()))).collect(),
-                dial: state.dial.clone(),
-                chosen: None,
-                change_ahead: false,
+            let mut next = ServiceState::restored(new, id, self.memory(old, before));
+            let region = |before: RegionId| new.regions.id(old.regions.name(before));
+            let policy = service.policy.regions();
+            for (id, member) in &state.members {
+                if let Some(id) = region(*id).filter(|id| policy.contains(id)) {
+                    next.members.insert(id, member.clone());
+                }
             }
+            let before = state.chosen.as_ref().map(|(choice, _)| &choice.pick).or(state.before.as_ref());
+            next.before =
+                before.map(|pick| Pick::All(pick.regions().into_iter().filter_map(region).collect()));
+            next
         });
-        let overrides = self.overrides.iter();
-        Self {
-            services,
-            overrides: overrides.filter_map(|(id, word)| Some((region(id)?, word.clone()))).collect(),
-            seats: Named::default(),
-            touched: true,
-        }
+        let overrides = new.regions.ids().filter_map(|id| {
+            let name = new.regions.name(id);
+            let word = match old.regions.id(name) {
+                Some(before) => self.overrides.get(&before).cloned(),
+                None => words(name),
+            };
+            Some((id, word?))
+        });
+        Self { services, overrides: overrides.collect(), seats: Named::default(), touched: true }
     }
 
     /// Decides anew; tells what is otherwise than before.
@@ -255,7 +269,12 @@ impl Traffic {
 
     /// Services that follow health and would be left without any fit region if this one went.
     pub fn would_empty(&self, config: &Config, region: RegionId) -> Vec<ServiceId> {
-        let stays = |other: RegionId| other != region && self.seat_of(other).is_some_and(Seat::fit);
+        // Drains that were given since the last step count too.
+        let drained =
+            |other: RegionId| self.overrides.get(&other).is_some_and(|word| word.kind == OverrideKind::Drain);
+        let stays = |other: RegionId| {
+            other != region && !drained(other) && self.seat_of(other).is_some_and(Seat::fit)
+        };
         let emptied = config.services.iter().filter(|(_, service)| {
             let regions = service.policy.regions();
             service.switched_by == crate::config::SwitchedBy::Health
@@ -278,14 +297,25 @@ impl Traffic {
     pub fn memory(&self, config: &Config, service: ServiceId) -> ServiceMemory {
         let state = &self.services[service];
         let out = state.members.iter().filter(|(_, member)| member.had_place_and_lost_it());
-        ServiceMemory {
-            dial: state.dial.clone(),
-            out: out.map(|(region, _)| config.regions.name(*region).to_string()).collect(),
-        }
+        let out = out.map(|(region, _)| config.regions.name(*region).to_string());
+        ServiceMemory { dial: state.dial.clone(), out: out.chain(state.elsewhere.iter().cloned()).collect() }
     }
 }
 
 impl ServiceState {
+    /// Going on from what was kept of it.
+    fn restored(config: &Config, id: ServiceId, memory: ServiceMemory) -> Self {
+        let policy = config.services[id].policy.regions();
+        let mut state = Self { dial: memory.dial, ..Self::default() };
+        for name in memory.out {
+            match config.regions.id(&name).filter(|region| policy.contains(region)) {
+                Some(region) => drop(state.members.insert(region, Membership::restored_out())),
+                None => drop(state.elsewhere.insert(name)),
+            }
+        }
+        state
+    }
+
     /// Moves the places of its regions on; tells whether one was lost or got back.
     fn step(&mut self, service: &Service, seats: &Named<RegionId, Seat>, now: Mono) -> bool {
         let mut fully_fit = 0u32;
@@ -309,7 +339,7 @@ impl ServiceState {
             seats,
             members: &self.members,
             dial: self.dial.as_ref(),
-            serving: self.chosen.as_ref().map(|(choice, _)| &choice.pick),
+            serving: self.chosen.as_ref().map(|(choice, _)| &choice.pick).or(self.before.as_ref()),
             change_ahead: self.change_ahead,
             now,
         }

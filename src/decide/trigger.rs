@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::base::{Mono, RegionId};
+use crate::base::{Health, Mono, RegionId};
 use crate::config::{Config, Trigger};
 use crate::region::{Known, RegionState, Seat};
 
@@ -64,7 +64,11 @@ impl TriggerState {
             return None;
         };
         let since = match self {
-            Self::Ran { occasion: ran } if *ran == occasion => return None,
+            // It has not turned back since: `degraded` may have become `no_quorum`.
+            Self::Ran { occasion: ran } => {
+                *ran = occasion;
+                return None;
+            }
             Self::Holding { occasion: held, since } | Self::Blocked { occasion: held, since, .. }
                 if *held == occasion =>
             {
@@ -88,9 +92,14 @@ impl TriggerState {
         }
     }
 
-    /// It has started.
+    /// It has started for this turn, which may be over by now: then that says nothing of the
+    /// next one.
     pub fn ran(&mut self, occasion: u64) {
-        *self = Self::Ran { occasion };
+        if let Self::Holding { occasion: held, .. } | Self::Blocked { occasion: held, .. } = self
+            && *held == occasion
+        {
+            *self = Self::Ran { occasion };
+        }
     }
 
     /// When the hold-down is over, counted from now.
@@ -113,6 +122,12 @@ fn occasion(trigger: &Trigger, known: &Known) -> Option<u64> {
         true => known.episode,
         false => Some(known.generation),
     }
+}
+
+/// Whether it moves away from the region that turns, or to it. Whoever names `healthy` waits for
+/// a region to come back; `degraded` without it is on the way down.
+pub fn leaves(trigger: &Trigger) -> bool {
+    !trigger.turns.contains(&Health::Healthy)
 }
 
 /// What of the region itself stands against starting a workflow on it.
@@ -395,7 +410,7 @@ store: {embedded: {path: state}}
     #[test]
     fn a_region_mends_while_the_newest_results_speak_against_its_loss() {
         let config = config();
-        let mut senses = Senses::new(&config, |_| None);
+        let mut senses = Senses::new(&config, |_| None, |_| None);
         let mut now = Now { mono: Mono(100 * SECOND), wall: Timestamp::UNIX_EPOCH };
         let mut mends = |letters: &str| {
             letters

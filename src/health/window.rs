@@ -10,6 +10,9 @@
 //! Unknown lies over both like a veil: `fall` of them in a row show as `Unknown`, and the first
 //! result that is known again lifts it. They neither add to a streak nor break one, so that
 //! what could not be measured changes nothing.
+//!
+//! What an earlier process or configuration has concluded is presumed: it shows as `Unknown`
+//! until a result confirms it, and takes as many results to refute as if it were known.
 
 use std::time::Duration;
 
@@ -51,7 +54,11 @@ pub struct Window {
     interval: Duration,
     /// Pass (`true`) or Fail, as last concluded; `None` before the first known result.
     known: Option<bool>,
-    /// Results in a row that speak against `known`.
+    /// As concluded before this window began.
+    presumed: Option<bool>,
+    /// Enough has come in to say what is so, or that it cannot be said.
+    seen: bool,
+    /// Results in a row that speak against `known`, or against what is presumed.
     against: u32,
     /// Unknown results in a row.
     unknown: u32,
@@ -70,12 +77,19 @@ impl Window {
             fall: schedule.fall,
             interval: schedule.interval,
             known: None,
+            presumed: None,
+            seen: false,
             against: 0,
             unknown: 0,
             unknown_since: None,
             newest: String::new(),
             reason: "not measured yet".to_owned(),
         }
+    }
+
+    /// It is already known to pass, or to fail, though nothing was measured here.
+    pub fn presume(&mut self, pass: bool) {
+        self.presumed = Some(pass);
     }
 
     /// Takes in one result; tells whether the verdict changed.
@@ -98,22 +112,22 @@ impl Window {
                 words.clone_into(&mut self.reason);
             }
         }
+        self.seen |= self.known.is_some() || matches!(finding, Finding::Unknown(_) | Finding::Hold(_));
         self.verdict() != before
     }
 
     fn result(&mut self, pass: bool, words: &str) {
         self.lift();
         let needed = if pass { self.rise } else { self.fall };
-        if self.known == Some(pass) {
-            self.against = 0;
-        } else {
+        let believed = self.known.or(self.presumed);
+        if believed != Some(pass) {
             self.against += 1;
-            if self.known.is_some() && self.against < needed {
+            if believed.is_some() && self.against < needed {
                 return;
             }
-            self.known = Some(pass);
-            self.against = 0;
         }
+        self.known = Some(pass);
+        self.against = 0;
         words.clone_into(&mut self.reason);
     }
 
@@ -138,9 +152,9 @@ impl Window {
         }
     }
 
-    /// Whether any result has come in, of whatever kind.
+    /// Whether enough has come in to say what is so, or that it cannot be said.
     pub fn seen(&self) -> bool {
-        self.known.is_some() || self.unknown > 0
+        self.seen
     }
 
     /// Whether results are coming in that may soon change the verdict.
@@ -223,6 +237,32 @@ mod tests {
     fn hold_keeps_what_was_concluded_and_never_counts_as_recovered() {
         assert_eq!(run(&mut window(), "ffpphppp"), "FFFFFFFP");
         assert_eq!(run(&mut window(), "phhh"), "PPPP");
+    }
+
+    #[test]
+    fn what_was_known_before_takes_as_many_results_to_refute() {
+        let presumed = |pass, results: &str| {
+            let mut window = window();
+            window.presume(pass);
+            let verdicts = run(&mut window, results);
+            (verdicts, window.seen())
+        };
+        assert_eq!(presumed(true, "p"), ("P".to_owned(), true));
+        assert_eq!(presumed(true, "f"), ("U".to_owned(), false));
+        assert_eq!(presumed(true, "fpff"), ("UPPF".to_owned(), true));
+        assert_eq!(presumed(true, "ff"), ("UF".to_owned(), true));
+        assert_eq!(presumed(true, "fuf"), ("UUF".to_owned(), true));
+        assert_eq!(presumed(false, "ppp"), ("UUP".to_owned(), true));
+        assert_eq!(presumed(false, "f"), ("F".to_owned(), true));
+    }
+
+    #[test]
+    fn a_first_result_of_any_kind_ends_the_first_round() {
+        for result in ["p", "f", "u", "h"] {
+            let mut window = window();
+            run(&mut window, result);
+            assert!(window.seen(), "{result}");
+        }
     }
 
     #[test]

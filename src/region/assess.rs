@@ -14,7 +14,7 @@ pub struct CheckState {
     /// the way between fit and unfit.
     grade: Option<Window>,
     standing: Option<Standing>,
-    /// The group as a whole is lost, not just this region's part in it.
+    /// When it last failed, the group as a whole was lost, not just this region's part in it.
     group_lost: bool,
 }
 
@@ -24,6 +24,11 @@ impl CheckState {
         let window = Window::new(&check.schedule);
         let grade = matches!(check.kind, CheckKind::Cluster(_)).then(|| window.clone());
         Self { window, grade, standing: None, group_lost: false }
+    }
+
+    /// It is already known to pass, or to fail, though this process has not measured it.
+    pub fn presume(&mut self, pass: bool) {
+        self.window.presume(pass);
     }
 
     /// Takes in a sample; tells whether the verdict changed.
@@ -57,7 +62,10 @@ impl CheckState {
             }
         }
         self.standing = Some(standing);
-        self.group_lost = group_lost;
+        // What catches up, or cannot be measured, is still lost for the reason it was lost for.
+        if matches!(finding, Finding::Fail(_)) {
+            self.group_lost = group_lost;
+        }
         self.window.take(&finding, now) || self.grade.as_ref().map(Window::verdict) != before
     }
 

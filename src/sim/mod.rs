@@ -8,5 +8,5 @@ mod run;
 mod scenario;
 mod world;
 
-pub use run::run;
+pub use run::{Load, run};
 pub use scenario::{Scenario, parse};

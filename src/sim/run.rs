@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +22,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// Events of one run; more, and it runs in circles.
 const EVENTS_MAX: usize = 2_000_000;
 
-/// Runs a scenario; the trace of what happened, line by line.
+/// Reads a configuration that a script reloads, by the path that the script gives it.
+pub type Load<'a> = &'a dyn Fn(&Path) -> Result<Arc<Setup>, String>;
+
+/// Runs a scenario; the trace of what happened, line by line. `load`: what it reloads.
 ///
 /// # Errors
 /// What in the script makes no sense.
-pub fn run(scenario: &Scenario, setup: &Arc<Setup>) -> Result<String, String> {
-    let mut run = Run::new(scenario, setup);
+pub fn run(scenario: &Scenario, setup: &Arc<Setup>, load: Load<'_>) -> Result<String, String> {
+    let mut run = Run::new(scenario, setup, load);
     run.go()?;
     Ok(run.trace)
 }
@@ -56,6 +60,7 @@ struct Kept {
 
 struct Run<'a> {
     scenario: &'a Scenario,
+    load: Load<'a>,
     setup: Arc<Setup>,
     world: World,
     kept: Kept,
@@ -68,12 +73,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, setup: &Arc<Setup>) -> Self {
+    fn new(scenario: &'a Scenario, setup: &Arc<Setup>, load: Load<'a>) -> Self {
         let now = Now { mono: Mono::default(), wall: Timestamp::UNIX_EPOCH };
         let mut kept = Kept::default();
         let daemon = begin(setup, &mut kept, now);
         Self {
             scenario,
+            load,
             setup: Arc::clone(setup),
             world: World::default(),
             kept,
@@ -242,8 +248,13 @@ impl<'a> Run<'a> {
                 if why.is_empty() { "the store takes writes again" } else { "the store fails" },
             );
         }
+        if let Some(path) = &act.reload {
+            self.setup = (self.load)(path)?;
+        }
         if act.restart {
             self.restart();
+        } else if let Some(path) = &act.reload {
+            self.reload(path);
         }
         if let Some(order) = &act.order {
             self.line("order", order);
@@ -261,6 +272,16 @@ impl<'a> Run<'a> {
         self.line("world", "the process is killed and started again");
         self.queue.retain(|_, due| matches!(due, Due::Script(_)));
         self.daemon = begin(&self.setup, &mut self.kept, self.now);
+        self.probe_everything();
+    }
+
+    fn reload(&mut self, path: &Path) {
+        self.line("world", &format!("{} is taken over", path.display()));
+        // Probes begin anew; what is with the store and with agents goes on.
+        self.queue.retain(|_, due| !matches!(due, Due::Probe(_) | Due::Round(_) | Due::Tick));
+        self.daemon.reconfigure(Arc::clone(&self.setup), String::new());
+        // Whoever looks before the next round of checks must get an answer too.
+        let _ = self.daemon.status(true, self.now);
         self.probe_everything();
     }
 

@@ -10,7 +10,7 @@
 //!   …what happens, line by line
 //! ```
 //! At the start everything is well. Voters of a raft group are written as one letter each:
-//! `L` leads, `f` follows, `n` knows of no leader, `x` refuses, `-` is silent, `?` denies us.
+//! `L` leads, `f` follows, `b` follows and has not caught up, `n` knows of no leader, `x` refuses, `-` is silent, `?` denies us.
 //! Servers of a database: `w` writes, `s` streams from the writer, `t` is a standby that does
 //! not stream, `f` was a writer and is fenced, `x`, `-` and `?` as above.
 
@@ -59,6 +59,9 @@ pub struct Act {
     pub store_fails: Option<String>,
     /// The process is killed and started again, with what the store has kept.
     pub restart: bool,
+    /// Another configuration is taken over from now on, relative to the scenario's file. With
+    /// `restart`, the new process starts with it.
+    pub reload: Option<PathBuf>,
     /// An operator's order, as on the command line: `drain eu-west 1h`, `release eu-west`,
     /// `dial petstore us-east=100`, `automation off 1h`, `automation on`,
     /// `run petstore-failover eu-west`, `approve petstore-failover promote-database` …

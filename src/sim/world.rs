@@ -130,7 +130,7 @@ fn not_applied(reason: &str) -> Outcome {
 fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
     let leader = letters.find('L').map(|at| at as u64 + 1);
     let follows = match letter {
-        'L' | 'f' => leader,
+        'L' | 'f' | 'b' => leader,
         'n' => None,
         _ => return NodeView::Silent("no answer".to_owned()),
     };
@@ -140,7 +140,7 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         leader: follows,
         term: 2,
         index: 100,
-        applied: 100,
+        applied: if letter == 'b' { 50 } else { 100 },
         learner: false,
         errors: Vec::new(),
     }))

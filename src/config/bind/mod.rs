@@ -484,6 +484,7 @@ mod tests {
             ("user=pointsman\"], us", "user=pointsman password=x\"], us", "must not carry a password"),
             ("user=pointsman\"], us", "user=pointsman sslmode=prefer\"], us", "`prefer` is not offered"),
             ("timeout: 2s", "timeout: 7s", "does not fit into an interval"),
+            ("turns: [no_quorum, ", "turns: [healthy, ", "both on a loss and on a return"),
             ("sites: [fra1]", "sites: [ams1]", "does not list `fra1`"),
             ("aaaa: [\"2001:db8::10\"]}", "aaaa: []}", ""),
             ("{a: [192.0.2.10], aaaa: [\"2001:db8::10\"]}", "{}", "gives no address"),

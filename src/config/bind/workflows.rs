@@ -46,6 +46,12 @@ impl Binder<'_> {
                     );
             }
         }
+        let named = |wanted: fn(Health) -> bool| trigger.turns.iter().find(|health| wanted(health.value));
+        if let (Some(_), Some(bad)) = (named(|health| health == Health::Healthy), named(Health::is_bad)) {
+            self.mistakes.error(&bad.place, "a workflow cannot start both on a loss and on a return").help(
+                "one leaves the region, the other moves to it: make it two workflows, with a trigger each",
+            );
+        }
         Some(Trigger {
             region: self.region(&trigger.region)?,
             turns: trigger.turns.iter().map(|health| health.value).collect(),
