@@ -79,6 +79,9 @@ pub(super) fn judge(
         Standing::Quorum | Standing::Degraded if group.inside.is_none() => {
             regions(group, round, (verdict, &reason))
         }
+        Standing::NoQuorum | Standing::Unknown if group.inside.is_none() => {
+            without_writer(group, round, memory.writer, (verdict, &reason))
+        }
         _ => BTreeMap::new(),
     };
     Judgement { verdict, reason, evidence, regions }
@@ -144,6 +147,42 @@ fn no_writer(
         true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
         false => (Standing::NoQuorum, words),
     }
+}
+
+/// The writer is gone, or out of sight, and standbys answer. Then the cluster is not lost as a
+/// whole, as a raft group without its majority is: a standby can be promoted. Its region is
+/// degraded, and fit to take over; the loss, or the doubt, is that of the others.
+fn without_writer(
+    group: &Group,
+    round: &Round,
+    writer: Option<usize>,
+    (verdict, reason): (Standing, &str),
+) -> BTreeMap<RegionId, (Standing, String)> {
+    let answers = |position: usize| matches!(round.views[position], NodeView::Answered(_));
+    let gone = match writer {
+        // Somebody has taken the role away, and may be about to give it to another.
+        Some(position) if answers(position) => return BTreeMap::new(),
+        Some(position) => Some(group.members[position].region),
+        None => None,
+    };
+    let standby = |position: usize| match &round.views[position] {
+        NodeView::Answered(Facts::Postgres(facts)) => facts.in_recovery,
+        _ => false,
+    };
+    let positions = 0..group.members.len();
+    if positions.clone().all(answers) || !positions.clone().any(standby) {
+        return BTreeMap::new();
+    }
+    let mut regions: BTreeMap<RegionId, (Standing, String)> = BTreeMap::new();
+    for position in positions {
+        let member = &group.members[position];
+        let standing = regions.entry(member.region).or_insert_with(|| (verdict, reason.to_owned()));
+        if standby(position) && gone != Some(member.region) {
+            let words = format!("{} is a standby and can be promoted; {reason}", member.endpoint);
+            *standing = (Standing::Degraded, words);
+        }
+    }
+    regions
 }
 
 /// A region stands as the group does while its server writes or follows.
@@ -387,11 +426,26 @@ mod tests {
             ("Wsx", [Degraded, Recovering, Degraded]),
             ("FWS", [Degraded, Quorum, Quorum]),
             ("OWS", [SplitBrain, SplitBrain, SplitBrain]),
-            ("xSS", [NoQuorum, NoQuorum, NoQuorum]),
-            ("-SS", [Unknown, Unknown, Unknown]),
+            // The writer is gone: the others can take over, as far as they answer.
+            ("xSS", [NoQuorum, Degraded, Degraded]),
+            ("xS-", [NoQuorum, Degraded, NoQuorum]),
+            ("xxx", [NoQuorum, NoQuorum, NoQuorum]),
+            ("-SS", [Unknown, Degraded, Degraded]),
+            ("?s-", [Unknown, Degraded, Unknown]),
+            // Somebody else is moving the role.
+            ("sSS", [NoQuorum, NoQuorum, NoQuorum]),
+            ("FSS", [NoQuorum, NoQuorum, NoQuorum]),
         ] {
             assert_eq!(standings(&well(3).settled(states)), expected, "{states}");
         }
+        // After a restart of ours: whoever is not a standby was the writer.
+        assert_eq!(standings(&Bench::new(2).settled("xS")), [NoQuorum, Degraded]);
+        assert_eq!(standings(&Bench::new(2).settled("-S")), [Unknown, Degraded]);
+        assert_eq!(standings(&Bench::new(2).settled("Ss")), [NoQuorum, NoQuorum], "nobody was");
+        // A standby beside the writer that is gone: the region has lost its writer all the same.
+        let mut bench = well(3);
+        bench.group.members[1].region = RegionId(0);
+        assert_eq!(standings(&bench.settled("xSS")), [NoQuorum, Degraded]);
     }
 
     #[test]

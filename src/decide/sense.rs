@@ -183,13 +183,15 @@ impl Senses {
             Standing::Unknown | Standing::Unreachable => drop(state.unknown_since.get_or_insert(now.mono)),
             _ => state.unknown_since = None,
         }
-        // A group across regions that is lost as a whole is nobody's loss in particular.
+        // A group across regions that is lost as a whole is nobody's loss in particular. It is not as
+        // long as a region stands in it: that one can take over.
         let lost = match judgement.verdict {
             Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => true,
             Standing::Unreachable => cluster.silent_means == SilentMeans::NoQuorum,
             _ => false,
         };
-        let group_lost = group.inside.is_none() && lost;
+        let stands = |(standing, _): &(Standing, String)| standing <= &Standing::Degraded;
+        let group_lost = group.inside.is_none() && lost && !judgement.regions.values().any(stands);
         for (check, spec) in config.checks.iter() {
             if !matches!(spec.kind, CheckKind::Cluster(cluster) if cluster == group.cluster) {
                 continue;
