@@ -38,7 +38,7 @@ pub(super) fn log(event: &Event) {
             for answer in services.iter().take(NAMED_MAX) {
                 let regions: Vec<_> = answer.regions.iter().map(|(region, _)| region.as_str()).collect();
                 let (service, regions) = (&answer.service, regions.join("+"));
-                info!(event = kind, table = table.0, %service, %regions, ttl = answer.ttl, "{service} answers {regions}: {}", answer.rule);
+                info!(event = kind, table = table.0, %service, %regions, ttl = answer.ttl, "{service} answers {regions} for {}s: {}", answer.ttl, answer.rule);
             }
             if services.len() > NAMED_MAX {
                 info!(

@@ -31,8 +31,8 @@ impl Daemon {
             self.look_outside(now);
             let config = Arc::clone(&self.setup.config);
             moved.extend(self.traffic.step(&config, &self.senses, &self.outside, now));
-            self.pull_triggers(now);
-            if !self.drive_engine(now, &mut effects) {
+            let waits = self.pull_triggers(now);
+            if !self.drive_engine(now, &mut effects) && !waits {
                 break;
             }
         }
@@ -47,7 +47,7 @@ impl Daemon {
         for id in &moved.places {
             self.keep_service(*id);
         }
-        self.tell_answers(&moved.picks, now);
+        self.tell_answers(&(&moved.answers | &moved.picks), now);
         self.tell_duties();
         self.tell_store();
         let events = std::mem::take(&mut self.events);
@@ -129,10 +129,14 @@ impl Daemon {
             for stage in ahead {
                 let spec =
                     workflow.stages.iter().find(|known| known.name == stage.name).map(|stage| &stage.spec);
-                if let Some(Spec::Dial { service, .. }) = spec {
-                    dialling.insert(*service);
-                }
+                dialling.extend(spec.and_then(dialled));
             }
+        }
+        // Workflows that are about to start: who asks now should ask again soon.
+        for (workflow, _) in
+            self.setup.workflows.iter().zip(&self.watches).filter(|(_, watch)| watch.state.waits())
+        {
+            dialling.extend(workflow.stages.iter().filter_map(|stage| dialled(&stage.spec)));
         }
         self.outside = Outside { quarantined: config.regions.ids().filter(owes).collect(), dialling };
     }
@@ -162,7 +166,9 @@ impl Daemon {
     }
 
     /// Starts the workflows that are due.
-    fn pull_triggers(&mut self, now: Now) {
+    /// Lets triggers look at their regions; tells whether one has begun or ceased to wait.
+    fn pull_triggers(&mut self, now: Now) -> bool {
+        let mut others_wait = false;
         let setup = Arc::clone(&self.setup);
         for (position, (workflow, use_)) in setup.workflows.iter().zip(&setup.config.workflows).enumerate() {
             let Some(trigger) = &use_.when else { continue };
@@ -181,11 +187,16 @@ impl Daemon {
                     Err(refusal) => self.watches[position].state.block(refusal.to_string()),
                 }
             }
+            if self.watches[position].state.waits() != before.waits() {
+                self.engine_moved = true;
+                others_wait = true;
+            }
             if self.watches[position].state != before {
                 let (state, words) = self.trigger_words(position, now.mono);
                 self.events.push(Event::Trigger { workflow: workflow.name.clone(), state, words });
             }
         }
+        others_wait
     }
 
     fn start(&mut self, position: usize, occasion: u64) -> Result<Receipt, Refusal> {
@@ -315,12 +326,12 @@ impl Daemon {
         effects.publish = Some(table);
     }
 
-    fn tell_answers(&mut self, picks: &BTreeSet<ServiceId>, now: Now) {
-        if picks.is_empty() {
+    fn tell_answers(&mut self, services: &BTreeSet<ServiceId>, now: Now) {
+        if services.is_empty() {
             return;
         }
         let config = &self.setup.config;
-        let services = picks.iter().map(|id| {
+        let services = services.iter().map(|id| {
             let (rule, _) = self.traffic.explain(config, *id, now.mono).unwrap_or_default();
             let choice = self.traffic.choice(*id);
             Answer {
@@ -371,6 +382,14 @@ impl Daemon {
             Some(now.mono + due)
         });
         triggers.chain(self.engine.wake()).chain(self.outbox.retry_at()).min()
+    }
+}
+
+/// The service that a stage dials.
+fn dialled(spec: &Spec) -> Option<ServiceId> {
+    match spec {
+        Spec::Dial { service, .. } => Some(*service),
+        _ => None,
     }
 }
 

@@ -69,7 +69,7 @@ pub enum Event {
         /// Now.
         to: Duty,
     },
-    /// Services answer other regions than before, or for another reason.
+    /// Services answer otherwise than before, be it only with another TTL or for another reason.
     Answers {
         /// The table that has it.
         table: Generation,

@@ -32,7 +32,7 @@ struct ServiceState {
     before: Option<Pick>,
     /// Regions that had their place and lost it, and are not in the policy now.
     elsewhere: BTreeSet<String>,
-    /// A workflow that will dial it is running.
+    /// A workflow that will dial it is running, or about to.
     change_ahead: bool,
 }
 
@@ -72,7 +72,7 @@ pub struct ServiceMemory {
 pub struct Outside {
     /// Regions that owe an obligation.
     pub quarantined: BTreeSet<RegionId>,
-    /// Services that a running workflow will dial.
+    /// Services that a workflow will dial which runs, or waits to.
     pub dialling: BTreeSet<ServiceId>,
 }
 

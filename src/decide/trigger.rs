@@ -56,6 +56,11 @@ impl TriggerState {
         }
     }
 
+    /// The workflow will start unless something changes.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Holding { .. } | Self::Blocked { .. })
+    }
+
     /// Moves on with what the region is now; tells the occasion if the workflow is due.
     /// `wavers`: the newest results speak against what is concluded.
     pub fn step(&mut self, trigger: &Trigger, region: &RegionState, wavers: bool, now: Mono) -> Option<u64> {

@@ -98,9 +98,10 @@ impl Timeline {
                 for answer in services {
                     let regions: Vec<_> = answer.regions.iter().map(|(region, _)| region.as_str()).collect();
                     let words = format!(
-                        "table {table} is live: {} answers {} ({})",
+                        "table {table} is live: {} answers {} for {}s ({})",
                         answer.service,
                         regions.join("+"),
+                        answer.ttl,
                         answer.rule
                     );
                     self.line(Who::Daemon, "table", &words);
