@@ -12,7 +12,7 @@ use super::trigger::{leaves, objection, target_objection};
 use super::{Event, Outside, ServiceMemory, view};
 use crate::base::{Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
-use crate::region::Dial;
+use crate::region::{Dial, OverrideKind};
 use crate::table::{Answers, Table};
 use crate::workflow::{
     Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
@@ -214,6 +214,14 @@ impl Daemon {
             return Err(unfit(why));
         }
         let ends = self.ends(workflow, wish).map_err(unfit)?;
+        if let Some(word) =
+            self.traffic.override_of(ends.deactivate).filter(|word| word.kind == OverrideKind::Force)
+        {
+            let name = setup.config.regions.name(ends.deactivate);
+            return Err(unfit(format!(
+                "{name} is kept in service ({word}); `pointsman region release {name}` lets the workflow start"
+            )));
+        }
         let seat =
             self.traffic.seat_of(ends.activate).expect("traffic was stepped before triggers are pulled");
         if let Some(why) = target_objection(&setup.config, ends.activate, seat) {

@@ -154,15 +154,16 @@ pub fn objection(config: &Config, trigger: &Trigger, region: &RegionState) -> Op
 /// What stands against moving to a region: it must be known to serve, right now. A degraded
 /// one will do if no healthy one is left.
 pub fn target_objection(config: &Config, target: RegionId, seat: &Seat) -> Option<String> {
-    if seat.fully_fit() || (seat.fit() && !seat.veiled && seat.known.is_some()) {
+    if !seat.held && (seat.fully_fit() || (seat.fit() && !seat.veiled && seat.known.is_some())) {
         return None;
     }
     let name = config.regions.name(target);
     let health = seat.known.map_or("not measured yet", |health| health.word());
-    let why = match (seat.quarantined, seat.drained, seat.veiled) {
-        (true, ..) => "quarantined".to_owned(),
-        (_, true, _) => "drained".to_owned(),
-        (.., true) => format!("unknown, last known {health}"),
+    let why = match seat {
+        Seat { quarantined: true, .. } => "quarantined".to_owned(),
+        Seat { drained: true, .. } => "drained".to_owned(),
+        Seat { held: true, .. } => "held out by an operator".to_owned(),
+        Seat { veiled: true, .. } => format!("unknown, last known {health}"),
         _ => health.to_owned(),
     };
     Some(format!("{name} is not fit to take over: {why}"))
@@ -408,6 +409,7 @@ store: {embedded: {path: state}}
         assert_eq!(why(Seat { known: None, ..good }), not("not measured yet"));
         assert_eq!(why(Seat { veiled: true, ..good }), not("unknown, last known healthy"));
         assert_eq!(why(Seat { drained: true, ..good }), not("drained"));
+        assert_eq!(why(Seat { held: true, ..good }), not("held out by an operator"));
         assert_eq!(why(Seat { quarantined: true, forced: true, ..good }), not("quarantined"));
     }
 
