@@ -633,44 +633,13 @@ fn check_answer(
     Ok(())
 }
 
-const NAMES: &[&str] = &[
-    "host",
-    "many",
-    "big",
-    "q.wild",
-    "*.wild",
-    "alias",
-    "chain",
-    "shop",
-    "q.shops",
-    "away",
-    "circle",
-    "lost",
-    "q.old",
-    "a.q.old",
-    "lab",
-    "q.lab",
-    "ns.lab",
-    "storefront",
-    "spread",
-    "together",
-    "legacy",
-    "dark",
-    "broken",
-    "c",
-    "none",
-    "_sip._tcp",
-    "web",
-    "old",
-];
-
 fn any_query() -> impl Strategy<Value = Vec<u8>> {
     let rtype = prop_oneof![
         prop::sample::select(vec![1u16, 28, 2, 5, 6, 15, 16, 33, 39, 43, 65, 255, 252, 41]),
         any::<u16>()
     ];
     let name = prop_oneof![
-        prop::sample::select(NAMES).prop_map(|name| format!("{name}.example.com")),
+        prop::sample::select(zoo::NAMES).prop_map(|name| format!("{name}.example.com")),
         Just("example.com".to_owned()),
         Just(".".to_owned()),
     ];

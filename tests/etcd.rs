@@ -13,8 +13,6 @@ use pointsman::config::{
 };
 use pointsman::io::{Clock, Net};
 use pointsman::probe::{Probes, Report, cluster};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use common::etcd::Etcd;
 use common::servers::Server;
@@ -56,6 +54,17 @@ async fn ask(etcd: &Etcd) -> Vec<NodeView> {
     let views = cluster::views(&Net::new(), &a_cluster(options(etcd)), &group(&etcd.urls()), TIMEOUT).await;
     assert!(now() - started < TIMEOUT + Duration::from_millis(500), "a round never outlives its timeout");
     views
+}
+
+/// Waits until every member knows of a leader.
+async fn until_all_follow(etcd: &Etcd) {
+    until_async("a leader", Duration::from_secs(30), async || {
+        let views = ask(etcd).await;
+        views
+            .iter()
+            .all(|view| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.is_some()))
+    })
+    .await;
 }
 
 async fn read(etcd: &Etcd, n: usize) -> LinearizableResult {
@@ -119,13 +128,7 @@ async fn from_healthy_to_lost_and_back() {
     // Back again.
     etcd.start_member(gone);
     etcd.start_member(leader);
-    until_async("a leader", Duration::from_secs(30), async || {
-        let views = ask(&etcd).await;
-        views
-            .iter()
-            .all(|view| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.is_some()))
-    })
-    .await;
+    until_all_follow(&etcd).await;
     assert_eq!(read(&etcd, left).await, LinearizableResult::Passed);
 }
 
@@ -159,13 +162,7 @@ async fn stopped_members_are_silent_not_refusing() {
     for n in 0..3 {
         etcd.resume(n);
     }
-    until_async("a leader", Duration::from_secs(30), async || {
-        let views = ask(&etcd).await;
-        views
-            .iter()
-            .all(|view| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.is_some()))
-    })
-    .await;
+    until_all_follow(&etcd).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,39 +209,22 @@ async fn with_authentication_switched_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_etcd_is_rubbish() {
-    let answer = |bytes: &'static [u8]| {
-        Server::start(move |mut stream: TcpStream| async move {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
-        })
-    };
     let servers = [
-        answer(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await,
-        answer(b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"header\":{}}").await,
-        answer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await,
-        answer(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await,
-        answer(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await,
-        answer(b"HTTP/1.1 429 Slow Down\r\ncontent-length: 0\r\n\r\n").await,
-        answer(b"SSH-2.0-OpenSSH_9.2\r\n").await,
-        answer(b"").await,
+        Server::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await,
+        Server::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{\"header\":{}}").await,
+        Server::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await,
+        Server::saying(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await,
+        Server::saying(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n").await,
+        Server::saying(b"HTTP/1.1 429 Slow Down\r\ncontent-length: 0\r\n\r\n").await,
+        Server::saying(b"SSH-2.0-OpenSSH_9.2\r\n").await,
+        Server::saying(b"").await,
     ];
     let mut urls: Vec<String> = servers.iter().map(|server| server.url("")).collect();
     urls.push(format!("http://127.0.0.1:{}", ports::free()));
     urls.push("http://no-such-host.invalid:2379".to_owned());
     let cluster = a_cluster(EtcdOptions { linearizable_timeout: TIMEOUT, ..EtcdOptions::default() });
     let views = cluster::views(&Net::new(), &cluster, &group(&urls), TIMEOUT).await;
-    let kinds: Vec<&str> = views
-        .iter()
-        .map(|view| match view {
-            NodeView::Answered(_) => "answered",
-            NodeView::Refused(_) => "refused",
-            NodeView::Silent(_) => "silent",
-            NodeView::Denied(_) => "denied",
-            NodeView::Rubbish(_) => "rubbish",
-            NodeView::Unmeasured(_) => "unmeasured",
-        })
-        .collect();
+    let kinds: Vec<&str> = views.iter().map(NodeView::word).collect();
     let expected = [
         "rubbish",
         "rubbish",
@@ -255,7 +235,7 @@ async fn what_is_not_etcd_is_rubbish() {
         "rubbish",
         "refused",
         "refused",
-        "unmeasured",
+        "not asked",
     ];
     assert_eq!(kinds, expected, "{views:#?}");
     for member in &group(&urls).members {

@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use pointsman::base::{Health, Timestamp, show_span};
@@ -21,7 +21,7 @@ use common::etcd::Etcd;
 use common::postgres::{Postgres, Write, Writer};
 use common::shop::Shop;
 use common::unbound::Unbound;
-use common::{now, until};
+use common::{now, ports, until};
 
 /// What the machine may add to a bound that the daemon prints.
 const SLACK: Duration = Duration::from_secs(2);
@@ -34,13 +34,6 @@ const FAILBACK_AFTER: Duration = Duration::from_secs(3);
 const ZONE: &str = "gtm.example.com";
 const STOREFRONT: &str = "storefront.gtm.example.com";
 const PETSTORE: &str = "petstore.gtm.example.com";
-const ZONE_FILE: &str = "\
-$ORIGIN gtm.example.com.
-$TTL 300
-@    IN SOA ns1 hostmaster.example.com. 1 3600 600 1209600 5
-     IN NS  ns1
-ns1  IN A   192.0.2.53
-";
 
 // ── the world ──
 
@@ -49,13 +42,16 @@ struct World {
     eu_shop: Shop,
     us_shop: Shop,
     daemon: Daemon,
+    /// Where the daemon serves DNS: the resolver and clients go on asking there while it is down.
+    dns: SocketAddr,
 }
 
 impl World {
     async fn new(name: &str) -> Self {
-        let daemon = Daemon::prepare(name);
-        daemon.write("gtm.example.com.zone", ZONE_FILE);
-        Self { eu_shop: Shop::start().await, us_shop: Shop::start().await, daemon }
+        let mut daemon = Daemon::prepare(name);
+        daemon.http = Some(([127, 0, 0, 1], ports::free()).into());
+        let dns = ([127, 0, 0, 1], ports::free_for_both()).into();
+        Self { eu_shop: Shop::start().await, us_shop: Shop::start().await, daemon, dns }
     }
 
     fn configure(&self, clusters: &str, quorum: [&str; 2], workflow: &str) {
@@ -63,7 +59,7 @@ impl World {
     }
 
     fn configuration(&self, clusters: &str, [eu_quorum, us_quorum]: [&str; 2], workflow: &str) -> String {
-        let (dns, http) = (self.daemon.dns, self.daemon.http);
+        let (dns, http) = (self.dns, self.daemon.http.unwrap());
         let (eu, us) = (self.eu_shop.address(), self.us_shop.address());
         let (hook, told) = (self.us_shop.url("/capacity"), self.us_shop.url("/told"));
         let after = show_span(FAILBACK_AFTER);
@@ -123,8 +119,9 @@ store: {{embedded: {{path: state}}}}
     /// Starts the daemon, and waits until it has seen both regions healthy.
     fn start(&mut self) {
         self.daemon.start();
+        assert_eq!(self.daemon.dns(), self.dns);
         for region in ["eu-west", "us-east"] {
-            until("both regions to be healthy", PATIENCE, || self.daemon.health(region) == Health::Healthy);
+            until("both regions to be healthy", PATIENCE, || self.daemon.health(region) == "healthy");
         }
     }
 
@@ -153,7 +150,7 @@ store: {{embedded: {{path: state}}}}
 
     /// The answers that a client gets right now from the daemon itself: storefront, petstore.
     fn answers(&self) -> [Option<Region>; 2] {
-        [STOREFRONT, PETSTORE].map(|name| region(name, &query(self.daemon.dns, name)))
+        [STOREFRONT, PETSTORE].map(|name| region(name, &query(self.dns, name)))
     }
 }
 
@@ -193,6 +190,47 @@ fn etcd_cluster(regions: &[(&str, &Etcd)]) -> String {
 ",
         inside.concat(),
         show_span(TIME_TO_TRUTH)
+    )
+}
+
+/// The workflow that moves the petstore, one stage after the other; with a gate, traffic is moved
+/// only once its page answers 200.
+fn petstore_failover(gate: Option<&str>) -> String {
+    let (stage, before_dial) = match gate {
+        Some(url) => (
+            format!(
+                "  gate:
+    agent: wait
+    needs: [promote]
+    spec: {{until: {{http: {{url: \"{url}\"}}}}, interval: 200ms}}
+"
+            ),
+            "gate",
+        ),
+        None => (String::new(), "promote"),
+    };
+    format!(
+        "version: 1
+name: petstore-failover
+stages:
+  prescale:
+    agent: capacity
+    needs: []
+    spec: {{percent: 100}}
+  promote:
+    agent: database
+    needs: [prescale]
+    spec: {{cluster: petstore-db, role: writer}}
+{stage}  dial:
+    agent: dial
+    needs: [{before_dial}]
+    spec: {{service: petstore}}
+  tell:
+    agent: notify
+    needs: [dial]
+    on_failure: continue
+    spec: {{channel: oncall, message: 'petstore has moved to ${{activate}}'}}
+"
     )
 }
 
@@ -324,7 +362,7 @@ struct Promise {
 fn promises(daemon: &Daemon) -> [Promise; 2] {
     let guarantees: serde_json::Value = daemon.cli_json(&["check"]);
     let text = daemon.cli(&["check"]);
-    assert_eq!(text.code, Some(0), "{}{}", text.out, text.err);
+    assert_eq!(text.code, Some(0), "{text}");
     let span = |value: &serde_json::Value| {
         let part = |key: &str| value[key].as_u64().unwrap_or_else(|| panic!("not a span: {value}"));
         Duration::new(part("secs"), u32::try_from(part("nanos")).unwrap())
@@ -359,29 +397,6 @@ enum How {
     Killed,
 }
 
-const PETSTORE_FAILOVER: &str = "\
-version: 1
-name: petstore-failover
-stages:
-  prescale:
-    agent: capacity
-    needs: []
-    spec: {percent: 100}
-  promote:
-    agent: database
-    needs: [prescale]
-    spec: {cluster: petstore-db, role: writer}
-  dial:
-    agent: dial
-    needs: [promote]
-    spec: {service: petstore}
-  tell:
-    agent: notify
-    needs: [dial]
-    on_failure: continue
-    spec: {channel: oncall, message: 'petstore has moved to ${activate}'}
-";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_moves_when_two_of_three_members_are_stopped() {
     quorum_is_lost(How::Stopped).await;
@@ -402,11 +417,11 @@ async fn quorum_is_lost(how: How) {
     let mut world = World::new("failover").await;
     let sessions = etcd_cluster(&[("eu-west", &eu_etcd), ("us-east", &us_etcd)]);
     let clusters = format!("clusters:\n{sessions}{}", database.cluster());
-    world.daemon.write("petstore-failover.yaml", PETSTORE_FAILOVER);
+    world.daemon.write("petstore-failover.yaml", &petstore_failover(None));
     world.configure(&clusters, ["sessions", "sessions"], "petstore-failover.yaml");
     let [storefront, petstore] = promises(&world.daemon);
     world.start();
-    let Some(unbound) = Unbound::start(ZONE, world.daemon.dns) else { return };
+    let Some(unbound) = Unbound::start(ZONE, world.dns) else { return };
     let client = Client::start(unbound.address, &[STOREFRONT, PETSTORE]);
     let writers = database.writers();
     sleep(Duration::from_secs(2)).await;
@@ -446,7 +461,7 @@ async fn quorum_is_lost(how: How) {
             How::Killed => eu_etcd.start_member(n),
         }
     }
-    until("eu-west to be healthy again", PATIENCE, || world.daemon.health("eu-west") == Health::Healthy);
+    until("eu-west to be healthy again", PATIENCE, || world.daemon.health("eu-west") == "healthy");
     until("storefront to be back in eu-west", PATIENCE, || {
         client.newest(STOREFRONT).is_some_and(|answer| region(STOREFRONT, &answer) == Some(EuWest))
     });
@@ -540,41 +555,14 @@ fn story_of_the_client(seen: &[Seen], turns: &Turns, [storefront, petstore]: [&P
 
 // ── 2: the daemon is killed in the middle ──
 
-const GATED_FAILOVER: &str = "\
-version: 1
-name: petstore-failover
-stages:
-  prescale:
-    agent: capacity
-    needs: []
-    spec: {percent: 100}
-  promote:
-    agent: database
-    needs: [prescale]
-    spec: {cluster: petstore-db, role: writer}
-  gate:
-    agent: wait
-    needs: [promote]
-    spec: {until: {http: {url: GATE}}, interval: 200ms}
-  dial:
-    agent: dial
-    needs: [gate]
-    spec: {service: petstore}
-  tell:
-    agent: notify
-    needs: [dial]
-    on_failure: continue
-    spec: {channel: oncall, message: 'petstore has moved to ${activate}'}
-";
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_daemon_goes_on_where_it_was() {
     let Some(mut etcd) = Etcd::start(3) else { return };
     let Some(database) = Database::start() else { return };
     let mut world = World::new("killed").await;
     let clusters = format!("clusters:\n{}{}", etcd_cluster(&[("eu-west", &etcd)]), database.cluster());
-    let workflow = GATED_FAILOVER.replace("GATE", &world.us_shop.url("/gate"));
-    world.daemon.write("petstore-failover.yaml", &workflow);
+    let gate = world.us_shop.url("/gate");
+    world.daemon.write("petstore-failover.yaml", &petstore_failover(Some(&gate)));
     world.configure(&clusters, ["sessions", ""], "petstore-failover.yaml");
     world.start();
     let writers = database.writers();
@@ -632,10 +620,9 @@ async fn a_killed_daemon_goes_on_where_it_was() {
 /// Starts the killed daemon again. It answers at once, from what the one before it left.
 #[track_caller]
 fn restart(world: &mut World, expected: [Region; 2]) {
-    let before = world.daemon.log().len();
     world.daemon.start();
     assert_eq!(world.answers(), expected.map(Some), "from persisted state");
-    let log = world.daemon.log().split_off(before);
+    let log = world.daemon.log();
     assert!(log.contains("DNS is served on the state that the process before this one left"), "{log}");
 }
 
@@ -690,7 +677,7 @@ stages:
     world.eu_shop.set_healthy(false);
     let view = world.wait_for_success();
     assert_eq!(world.answers(), [Some(UsEast), Some(UsEast)]);
-    assert_eq!(world.daemon.health("eu-west"), Health::Unreachable);
+    assert_eq!(world.daemon.health("eu-west"), "unreachable");
     one_after_the_other(&view, &["reserve", "announce", "settle", "move"]);
     assert_eq!(view.workflow, "article");
     assert_eq!(world.us_shop.puts(), ["room for eu-west in us-east"]);
@@ -710,11 +697,11 @@ async fn a_broken_configuration_changes_nothing() {
         .write("petstore-failover.yaml", "stages: {move: {agent: dial, spec: {service: petstore}}}\n");
     world.configure("", ["", ""], "petstore-failover.yaml");
     world.start();
-    let client = Client::start(world.daemon.dns, &[STOREFRONT, PETSTORE]);
+    let client = Client::start(world.dns, &[STOREFRONT, PETSTORE]);
     let good = std::fs::read_to_string(world.daemon.config()).unwrap();
     let other = "192.0.2.99";
     let reloaded = || world.daemon.metric("pointsman_config_reload_success");
-    assert_eq!(reloaded(), 1.0);
+    assert_eq!(reloaded(), Some(1.0));
 
     // One mistake is in a line that would also have changed the answers.
     let broken = good.replace("{a: [192.0.2.10]}", &format!("{{a: [{other}], b: [192.0.2.1]}}"));
@@ -724,12 +711,12 @@ async fn a_broken_configuration_changes_nothing() {
     world.daemon.write("pointsman.yaml", &broken);
     let table = world.daemon.status().generation;
     // Where the socket is stands in the very file that is broken, so it is named.
-    let socket = world.daemon.directory().join("control.sock").display().to_string();
+    let socket = world.daemon.control().display().to_string();
     let said = world.daemon.cli(&["--control", &socket, "reload"]);
-    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert_eq!(said.code, Some(1), "{said}");
     assert!(said.err.contains(&place), "no {place} in: {}", said.err);
     assert!(said.err.contains("the configuration that runs goes on"), "{}", said.err);
-    assert_eq!(reloaded(), 0.0);
+    assert_eq!(reloaded(), Some(0.0));
     assert_eq!(world.answers(), [Some(EuWest), Some(EuWest)]);
     let failures = || world.daemon.log().matches("daemon.reload_failed").count();
     assert_eq!(failures(), 1);
@@ -738,7 +725,7 @@ async fn a_broken_configuration_changes_nothing() {
     // The same by signal.
     world.daemon.hang_up();
     until("the signal to be taken", PATIENCE, || failures() == 2);
-    assert_eq!(reloaded(), 0.0);
+    assert_eq!(reloaded(), Some(0.0));
     assert_eq!(world.answers(), [Some(EuWest), Some(EuWest)]);
     assert_eq!(world.daemon.status().generation, table, "the table is the one that it was");
     assert!(world.daemon.status().regions.iter().all(|region| region.health == Health::Healthy));
@@ -748,19 +735,19 @@ async fn a_broken_configuration_changes_nothing() {
     assert!(seen.len() > 10 && wrong.is_empty(), "{} of {}: {:?}", wrong.len(), seen.len(), wrong.first());
 
     // A good one is taken, by signal and by order, and no query is lost.
-    let client = Client::start(world.daemon.dns, &[STOREFRONT, PETSTORE]);
+    let client = Client::start(world.dns, &[STOREFRONT, PETSTORE]);
     world.daemon.write("pointsman.yaml", &good.replace("192.0.2.10", other));
     world.daemon.hang_up();
-    let answers = |address: &str| match query(world.daemon.dns, STOREFRONT) {
+    let answers = |address: &str| match query(world.dns, STOREFRONT) {
         Answer::Address(found, _) => found.to_string() == address,
         Answer::Other(why) => panic!("{why}"),
     };
     until("the new address to be answered", PATIENCE, || answers(other));
-    assert_eq!(reloaded(), 1.0);
+    assert_eq!(reloaded(), Some(1.0));
     assert!(world.daemon.status().generation > table);
     world.daemon.write("pointsman.yaml", &good);
     let said = world.daemon.cli(&["reload"]);
-    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert_eq!(said.code, Some(0), "{said}");
     until("the old address to be answered", PATIENCE, || answers("192.0.2.10"));
     for n in 0..20 {
         let text = if n % 2 == 0 { good.replace("192.0.2.10", other) } else { good.clone() };

@@ -9,12 +9,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::site::{BINARY, Site, addresses, exchange, pointsman};
+use common::client::addresses;
+use common::daemon::{BINARY, Daemon, Said, binary, pointsman};
 use common::{Program, Scratch, find, now, ports, until};
 use pointsman::wire::{Message, Name, RecordType, ask};
 use rustix::process::{Pid, Resource, Rlimit};
@@ -23,14 +24,6 @@ const EU: &str = "192.0.2.10";
 const US: &str = "198.51.100.10";
 /// Checks, hold-downs and stages take a second or two; machines may be slow.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const ZONE: &str = "\
-$ORIGIN gtm.example.com.
-$TTL 300
-@    IN SOA ns1 hostmaster.example.com. 1 3600 600 1209600 5
-     IN NS  ns1
-ns1  IN A   192.0.2.53
-";
 
 /// A web server that is well or not, and counts who writes to it.
 struct Web {
@@ -103,15 +96,14 @@ struct World {
     eu: Web,
     us: Web,
     target: Web,
-    scratch: Scratch,
+    daemon: Daemon,
 }
 
 impl World {
     fn new(name: &str) -> Self {
-        let world =
-            Self { eu: Web::start(), us: Web::start(), target: Web::start(), scratch: Scratch::new(name) };
-        world.write("gtm.example.com.zone", ZONE);
-        world.write(
+        let daemon = Daemon::prepare(name);
+        let world = Self { eu: Web::start(), us: Web::start(), target: Web::start(), daemon };
+        world.daemon.write(
             "petstore-failover.yaml",
             &format!(
                 "version: 1
@@ -133,18 +125,10 @@ stages:
         world
     }
 
-    fn directory(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory().join(name), text).unwrap();
-    }
-
     /// Writes the configuration: where the store is, and what else to listen on.
     fn configure(&self, store: &str, listen: &str) {
         let (eu, us) = (self.eu.address, self.us.address);
-        self.write(
+        self.daemon.write(
             "pointsman.yaml",
             &format!(
                 "version: 1
@@ -184,24 +168,24 @@ store: {{embedded: {{path: {store}}}}}
         );
     }
 
-    fn start(&self) -> Site {
-        self.healthy(Site::start(self.directory()))
+    /// Starts the daemon, and waits until both regions are what they are at their best.
+    fn start(&mut self) {
+        self.daemon.start();
+        self.until_healthy();
     }
 
-    /// Waits until both regions are what they are at their best.
-    fn healthy(&self, site: Site) -> Site {
+    fn until_healthy(&self) {
         until("both regions to be healthy", PATIENCE, || {
-            site.health("eu-west") == "healthy" && site.health("us-east") == "healthy"
+            ["eu-west", "us-east"].iter().all(|region| self.daemon.health(region) == "healthy")
         });
-        site
     }
 }
 
 /// Waits until a name is answered with one address, and that one.
-fn until_answered(site: &Site, service: &str, address: &str) {
+fn until_answered(daemon: &Daemon, service: &str, address: &str) {
     let name = format!("{service}.gtm.example.com");
     until(&format!("{name} to be {address}"), PATIENCE, || {
-        let answered = site.addresses(&name);
+        let answered = daemon.addresses(&name);
         assert!(!answered.is_empty(), "{name} is never empty");
         answered == [address]
     });
@@ -234,14 +218,14 @@ impl Disk {
         command
     }
 
-    fn fill(&self, site: &Site) {
+    fn fill(&self, daemon: &Daemon) {
         if self.mounted {
             let mut ballast = std::fs::File::create(self.path.join("ballast")).unwrap();
             for size in [65_536, 4096] {
                 while ballast.write(&vec![7; size]).is_ok_and(|written| written > 0) {}
             }
         } else {
-            limit(site, Some(1));
+            limit(daemon, Some(1));
         }
     }
 
@@ -251,11 +235,11 @@ impl Disk {
         assert!(status.success(), "remount,{how}");
     }
 
-    fn free(&self, site: &Site) {
+    fn free(&self, daemon: &Daemon) {
         if self.mounted {
             std::fs::remove_file(self.path.join("ballast")).unwrap();
         } else {
-            limit(site, None);
+            limit(daemon, None);
         }
     }
 }
@@ -269,8 +253,8 @@ impl Drop for Disk {
 }
 
 /// No file of a process may become larger than this.
-fn limit(site: &Site, bytes: Option<u64>) {
-    let pid = Pid::from_raw(site.program.pid() as i32);
+fn limit(daemon: &Daemon, bytes: Option<u64>) {
+    let pid = Pid::from_raw(daemon.pid() as i32);
     let before = rustix::process::getrlimit(Resource::Fsize);
     let limit = Rlimit { current: bytes, maximum: before.maximum };
     rustix::process::prlimit(pid, Resource::Fsize, limit).unwrap();
@@ -278,87 +262,90 @@ fn limit(site: &Site, bytes: Option<u64>) {
 
 #[test]
 fn a_full_disk_pauses_workflows_and_nothing_else() {
-    let world = World::new("full");
-    let disk = Disk::new(world.directory().join("disk"));
+    let mut world = World::new("full");
+    let disk = Disk::new(world.daemon.directory().join("disk"));
     world.configure("disk/state", "");
-    let site = world.healthy(Site::start_by(Disk::command(), world.directory()));
-    assert_eq!(site.metric("pointsman_store_healthy"), Some(1.0));
+    world.daemon.start_by(Disk::command());
+    world.until_healthy();
+    let daemon = &world.daemon;
+    assert_eq!(daemon.metric("pointsman_store_healthy"), Some(1.0));
 
-    disk.fill(&site);
+    disk.fill(daemon);
     world.eu.set_well(false);
-    until_answered(&site, "storefront", US);
-    until("the store to be told failing", PATIENCE, || site.metric("pointsman_store_healthy") == Some(0.0));
+    until_answered(daemon, "storefront", US);
+    until("the store to be told failing", PATIENCE, || daemon.metric("pointsman_store_healthy") == Some(0.0));
     let blocked = "pointsman_trigger{workflow=\"petstore-failover\",state=\"blocked\"}";
-    until("the workflow to be told blocked", PATIENCE, || site.metric(blocked) == Some(1.0));
-    let status = site.get("/v1/status");
+    until("the workflow to be told blocked", PATIENCE, || daemon.metric(blocked) == Some(1.0));
+    let status = daemon.get("/v1/status");
     assert_eq!(status["automation"]["enabled"], false, "{status}");
     let because = status["automation"]["because"].to_string();
     assert!(because.contains("store"), "{because}");
 
     // Health goes on moving traffic, back and forth; the workflow's service stays where it is.
     world.eu.set_well(true);
-    until_answered(&site, "storefront", EU);
+    until_answered(daemon, "storefront", EU);
     world.eu.set_well(false);
-    until_answered(&site, "storefront", US);
-    until("the workflow to be told blocked", PATIENCE, || site.metric(blocked) == Some(1.0));
-    assert_eq!(site.addresses("petstore.gtm.example.com"), [EU]);
+    until_answered(daemon, "storefront", US);
+    until("the workflow to be told blocked", PATIENCE, || daemon.metric(blocked) == Some(1.0));
+    assert_eq!(daemon.addresses("petstore.gtm.example.com"), [EU]);
     assert_eq!(world.target.puts(), 0, "nothing acts while it cannot be written");
 
-    disk.free(&site);
-    until_answered(&site, "petstore", US);
-    until("the store to be well again", PATIENCE, || site.metric("pointsman_store_healthy") == Some(1.0));
+    disk.free(daemon);
+    until_answered(daemon, "petstore", US);
+    until("the store to be well again", PATIENCE, || daemon.metric("pointsman_store_healthy") == Some(1.0));
     assert_eq!(world.target.puts(), 1, "once");
-    assert_eq!(site.metric("pointsman_journal_facts_lost_total"), Some(0.0));
-    assert!(site.stop(), "a clean end");
+    assert_eq!(daemon.metric("pointsman_journal_facts_lost_total"), Some(0.0));
+    world.daemon.stop();
 }
 
 /// A restart is the first thing that anybody tries. What a workflow or a person has moved must
 /// not come back by it: the old writer is behind it.
 #[test]
 fn a_restart_on_a_disk_that_takes_nothing_forgets_nothing() {
-    let world = World::new("restart");
-    let disk = Disk::new(world.directory().join("disk"));
+    let mut world = World::new("restart");
+    let disk = Disk::new(world.daemon.directory().join("disk"));
     if !disk.mounted {
         eprintln!("ignored: needs root, to mount a file system");
         return;
     }
     world.configure("disk/state", "");
-    let mut site = world.start();
-    let dialled = site.command(&["dial", "petstore", "us-east=100", "--reason", "maintenance"]);
-    assert!(dialled.status.success(), "{}", text(&dialled));
-    let served = site.get("/v1/status")["generation"].as_u64().unwrap();
+    world.start();
+    let dialled = world.daemon.cli(&["dial", "petstore", "us-east=100", "--reason", "maintenance"]);
+    assert!(dialled.succeeded(), "{dialled}");
+    let served = world.daemon.get("/v1/status")["generation"].as_u64().unwrap();
     for on_disk in ["full", "read-only"] {
         if on_disk == "full" {
-            disk.fill(&site);
+            disk.fill(&world.daemon);
         }
-        site.program.kill();
+        world.daemon.kill();
         if on_disk == "read-only" {
             // What kernels do by themselves when a disk returns errors (ext4: errors=remount-ro).
             disk.remount("ro");
         }
-        site = Site::start(world.directory());
-        let first = site.event("daemon.serving")["table"].as_u64().unwrap();
+        world.daemon.start();
+        let daemon = &world.daemon;
+        let first = daemon.event("daemon.serving")["table"].as_u64().unwrap();
         assert!(first > served, "{on_disk}: table {first} is served after table {served}");
-        assert_eq!(site.addresses("petstore.gtm.example.com"), [US], "{on_disk}: {}", site.log());
+        assert_eq!(daemon.addresses("petstore.gtm.example.com"), [US], "{on_disk}: {}", daemon.log());
         // Traffic goes on by health.
         world.eu.set_well(false);
         until("the store to be told failing", PATIENCE, || {
-            site.metric("pointsman_store_healthy") == Some(0.0)
+            daemon.metric("pointsman_store_healthy") == Some(0.0)
         });
-        until("eu-west to be out", PATIENCE, || site.health("eu-west") == "unreachable");
+        until("eu-west to be out", PATIENCE, || daemon.health("eu-west") == "unreachable");
         let blocked = "pointsman_trigger{workflow=\"petstore-failover\",state=\"blocked\"}";
-        until("the workflow to be told blocked", PATIENCE, || site.metric(blocked) == Some(1.0));
+        until("the workflow to be told blocked", PATIENCE, || daemon.metric(blocked) == Some(1.0));
         world.eu.set_well(true);
-        until("eu-west to be back", PATIENCE, || site.health("eu-west") == "healthy");
+        until("eu-west to be back", PATIENCE, || daemon.health("eu-west") == "healthy");
     }
     assert_eq!(world.target.puts(), 0, "no workflow without a journal");
 
     disk.remount("rw");
-    disk.free(&site);
-    site.program.kill();
-    site = world.start();
-    assert_eq!(site.metric("pointsman_store_healthy"), Some(1.0));
-    assert_eq!(site.addresses("petstore.gtm.example.com"), [US]);
+    disk.free(&world.daemon);
+    world.daemon.kill();
+    world.start();
+    assert_eq!(world.daemon.metric("pointsman_store_healthy"), Some(1.0));
+    assert_eq!(world.daemon.addresses("petstore.gtm.example.com"), [US]);
 }
 
 // ── starting and stopping ──
@@ -372,38 +359,39 @@ fn stop_timeout() -> Duration {
 
 #[test]
 fn stops_cleanly_and_in_time_also_while_an_agent_hangs() {
-    let world = World::new("stop");
-    let site = world.start();
-    let (control, dns, start) = (site.control(), site.dns(), now());
-    assert!(site.stop(), "exit code 0");
+    let mut world = World::new("stop");
+    world.start();
+    let (control, dns, start) = (world.daemon.control(), world.daemon.dns(), now());
+    world.daemon.stop();
     assert!(now() - start < Duration::from_secs(5), "nothing was under way");
     assert!(!control.exists(), "the socket is gone with its daemon");
     drop(TcpListener::bind(dns).unwrap());
 
-    let site = world.start();
+    world.start();
     world.target.hangs.store(true, Ordering::Relaxed);
     world.eu.set_well(false);
     until("the agent to hang", PATIENCE, || world.target.puts() == 1);
-    let (log, start) = (site.log.clone(), now());
-    assert!(site.stop(), "exit code 0");
+    let start = now();
+    world.daemon.stop();
     assert!(now() - start < stop_timeout(), "before systemd loses its patience");
-    let log = std::fs::read_to_string(log).unwrap();
+    let log = world.daemon.log();
     assert!(log.contains("calls are still under way; they are looked at again at the next start"), "{log}");
 }
 
 #[test]
 fn a_second_daemon_is_told_what_is_taken_and_by_whom() {
-    let world = World::new("second");
-    let site = world.start();
+    let mut world = World::new("second");
+    world.start();
+    let daemon = &world.daemon;
     let run = |listen: &str| {
-        let config = std::fs::read_to_string(world.directory().join("pointsman.yaml")).unwrap();
+        let config = std::fs::read_to_string(daemon.config()).unwrap();
         let (before, after) = config.split_once("listen: {").unwrap();
         let after = after.split_once('\n').unwrap().1;
-        world.write("second.yaml", &format!("{before}listen: {{{listen}}}\n{after}"));
-        let log = world.directory().join("second.log");
+        daemon.write("second.yaml", &format!("{before}listen: {{{listen}}}\n{after}"));
+        let log = daemon.directory().join("second.log");
         let _ = std::fs::remove_file(&log);
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--log", "json", "--config"]).arg(world.directory().join("second.yaml"));
+        let mut command = binary();
+        command.args(["serve", "--log", "json", "--config"]).arg(daemon.directory().join("second.yaml"));
         (Program::start(&mut command, "the second daemon", &log), log)
     };
     let ended = |(mut program, log): (Program, PathBuf)| {
@@ -413,7 +401,7 @@ fn a_second_daemon_is_told_what_is_taken_and_by_whom() {
     };
 
     // The port: named, with the cure.
-    let dns = site.dns();
+    let dns = daemon.dns();
     let port = dns.port();
     let said = ended(run(&format!("dns: [\"{dns}\"], control: second.sock")));
     assert!(said.contains(&format!("cannot listen on {dns} (TCP): Address already in use")), "{said}");
@@ -425,23 +413,23 @@ fn a_second_daemon_is_told_what_is_taken_and_by_whom() {
     // The control socket stays with the one that has it.
     let said = ended(run("dns: [\"127.0.0.1:0\"], control: control.sock"));
     assert!(said.contains("another daemon listens on"), "{said}");
-    assert_eq!(site.health("eu-west"), "healthy");
+    assert_eq!(daemon.health("eu-west"), "healthy");
 
     // The store: refused, and the holder named. A daemon beside it would not know what is dialled.
     let said = ended(run("dns: [\"127.0.0.1:0\"], control: second.sock"));
-    let refusal = format!("is in use by another process (most likely process {})", site.program.pid());
+    let refusal = format!("is in use by another process (most likely process {})", daemon.pid());
     assert!(said.contains(&refusal), "{said}");
     assert!(!said.contains("daemon.serving"), "{said}");
-    assert_eq!(site.metric("pointsman_store_healthy"), Some(1.0), "the first has noticed nothing");
+    assert_eq!(daemon.metric("pointsman_store_healthy"), Some(1.0), "the first has noticed nothing");
 }
 
 #[test]
 fn table_generations_only_grow() {
-    let world = World::new("generations");
+    let mut world = World::new("generations");
     let (mut served, mut changes) = (0, 0);
     for round in 0..8u64 {
-        let mut site = Site::start(world.directory());
-        let first = site.event("daemon.serving")["table"].as_u64().unwrap();
+        world.daemon.start();
+        let first = world.daemon.event("daemon.serving")["table"].as_u64().unwrap();
         assert!(first > served, "round {round}: table {first} is served after table {served}");
         served = served.max(first);
         // Every other process is killed at once, before its disk has told it anything; the
@@ -450,13 +438,13 @@ fn table_generations_only_grow() {
             world.eu.set_well(round % 4 == 1);
             let end = now() + Duration::from_millis(700 + 130 * round);
             while now() < end {
-                let generation = site.get("/v1/status")["generation"].as_u64().unwrap();
+                let generation = world.daemon.get("/v1/status")["generation"].as_u64().unwrap();
                 assert!(generation >= served, "table {generation} is served after table {served}");
                 changes += u64::from(generation > served);
                 served = generation;
             }
         }
-        site.program.kill();
+        world.daemon.kill();
     }
     assert!(changes > 0, "tables have followed each other");
 }
@@ -464,16 +452,16 @@ fn table_generations_only_grow() {
 #[test]
 fn serves_on_the_sockets_that_systemd_passes() {
     let Some(activate) = find("systemd-socket-activate", "systemd", &[]) else { return };
-    let world = World::new("activation");
+    let mut world = World::new("activation");
     let port = ports::free();
-    let config = std::fs::read_to_string(world.directory().join("pointsman.yaml")).unwrap();
-    world.write("pointsman.yaml", &config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")));
+    let config = std::fs::read_to_string(world.daemon.config()).unwrap();
+    world.daemon.write("pointsman.yaml", &config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}")));
     let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
     let listen = address.to_string();
     // The tool makes sockets of one kind only, and passes those on that were passed to it.
     let mut command = Command::new(&activate);
     command.args(["--listen", &listen]).arg(&activate).args(["--datagram", "--listen", &listen, BINARY]);
-    let site = Site::launch(command, world.directory());
+    world.daemon.launch(command);
     until("the tool to listen", PATIENCE, || TcpStream::connect(address).is_ok());
     // What comes in while the daemon starts waits in the socket, as over a restart.
     let mut answered = Vec::new();
@@ -482,7 +470,7 @@ fn serves_on_the_sockets_that_systemd_passes() {
         !answered.is_empty()
     });
     // It cannot have bound the port itself: this process's own listener is still on it.
-    assert_eq!(site.dns(), address);
+    assert_eq!(world.daemon.dns(), address);
     assert_eq!(answered, [EU]);
     let mut stream = TcpStream::connect(address).unwrap();
     let name = Name::parse("storefront.gtm.example.com").unwrap();
@@ -494,33 +482,31 @@ fn serves_on_the_sockets_that_systemd_passes() {
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
     stream.read_exact(&mut message).unwrap();
     assert_eq!(Message::read(&message).unwrap().sections[0].len(), 1);
-    assert!(site.stop());
+    world.daemon.stop();
 
     // Half of what it needs is a mistake in the socket unit.
     let mut command = Command::new(&activate);
     command.args(["--listen", &listen, BINARY]);
-    let mut site = Site::launch(command, world.directory());
+    world.daemon.launch(command);
     until("the tool to listen", PATIENCE, || TcpStream::connect(address).is_ok());
-    site.program.wait();
-    assert!(!site.program.succeeded());
-    let said = site.log();
+    assert!(!world.daemon.ends_well());
+    let said = world.daemon.log();
     assert!(said.contains(&format!("systemd passed only one of UDP and TCP for {address}")), "{said}");
 }
 
 #[test]
 fn only_the_control_socket_takes_orders() {
-    let world = World::new("orders");
-    let http = ports::free();
-    world.configure("state", &format!(", http: \"127.0.0.1:{http}\""));
-    let site = world.start();
-    let metadata = std::fs::metadata(site.control()).unwrap();
+    let mut world = World::new("orders");
+    let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    world.configure("state", &format!(", http: \"{http}\""));
+    world.daemon.http = Some(http);
+    world.start();
+    let daemon = &world.daemon;
+    let metadata = std::fs::metadata(daemon.control()).unwrap();
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
 
-    let over_http = |method: &str, path: &str, body: &str| {
-        let mut stream = TcpStream::connect(("127.0.0.1", http)).unwrap();
-        exchange(&mut stream, method, path, body).unwrap().0
-    };
+    let over_http = |method: &str, path: &str, body: &str| daemon.request(method, path, body).unwrap().0;
     let paths = ["/", "/healthz", "/readyz", "/metrics", "/v1/status", "/v1/executions", "/v1/obligations"];
     for path in paths {
         assert_eq!(over_http("GET", path, ""), 200, "{path}");
@@ -532,11 +518,11 @@ fn only_the_control_socket_takes_orders() {
     for path in ["/v1/orders", "/v1/reload"] {
         assert_eq!(over_http("POST", path, order), 404, "{path}");
     }
-    assert_eq!(site.region("eu-west")["duty"], "active");
-    let drained = site.command(&["region", "drain", "eu-west", "--reason", "test", "--expires", "1h"]);
-    assert!(drained.status.success(), "{}", text(&drained));
-    assert_eq!(site.region("eu-west")["duty"], "drained");
-    until_answered(&site, "storefront", US);
+    assert_eq!(daemon.region("eu-west")["duty"], "active");
+    let drained = daemon.cli(&["region", "drain", "eu-west", "--reason", "test", "--expires", "1h"]);
+    assert!(drained.succeeded(), "{drained}");
+    assert_eq!(daemon.region("eu-west")["duty"], "drained");
+    until_answered(daemon, "storefront", US);
 }
 
 // ── what others watch it with ──
@@ -546,13 +532,13 @@ fn repository() -> &'static Path {
 }
 
 /// Runs a tool in the repository, with something on its standard input.
-fn tool(program: &Path, arguments: &[&str], input: &str) -> Output {
+fn tool(program: &Path, arguments: &[&str], input: &str) -> Said {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(repository());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]
@@ -563,27 +549,28 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
         ["test", "rules", "tests/prometheus/alerts_test.yml"],
     ] {
         let output = tool(&promtool, &arguments, "");
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        assert!(output.succeeded(), "{arguments:?}: {output}");
     }
-    let world = World::new("prometheus");
+    let mut world = World::new("prometheus");
     // A cluster that nobody runs is judged all the same.
     let voters: Vec<_> = (0..3).map(|_| format!("\"http://127.0.0.1:{}\"", ports::free())).collect();
-    let config = std::fs::read_to_string(world.directory().join("pointsman.yaml")).unwrap();
+    let config = std::fs::read_to_string(world.daemon.config()).unwrap();
     let cluster =
         format!("clusters:\n  sessions: {{etcd: {{inside: {{ap-south: [{}]}}}}}}\n", voters.join(", "));
     let third = "  ap-south:\n    layers:\n      quorum: [sessions]\nservices:\n";
     let config = config.replace("regions:\n", &format!("{cluster}regions:\n")).replace("services:\n", third);
-    world.write("pointsman.yaml", &config);
-    let site = Site::start(world.directory());
-    until("the first conclusions", PATIENCE, || site.health("eu-west") == "healthy");
+    world.daemon.write("pointsman.yaml", &config);
+    world.daemon.start();
+    let daemon = &world.daemon;
+    until("the first conclusions", PATIENCE, || daemon.health("eu-west") == "healthy");
     world.eu.set_well(false);
     until("a flip and a stage to be counted", PATIENCE, || world.target.puts() == 1);
-    until_answered(&site, "petstore", US);
+    until_answered(daemon, "petstore", US);
 
-    let metrics = site.metrics();
+    let metrics = daemon.metrics();
     let output = tool(&promtool, &["check", "metrics"], &metrics);
-    let complaints = text(&output);
-    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+    let complaints = output.to_string();
+    assert!(output.succeeded() && complaints.is_empty(), "{complaints}");
 
     // An alert on a metric that is never exposed never fires.
     let exposed: BTreeSet<_> = metrics
@@ -627,14 +614,14 @@ fn the_unit_is_sound_and_locked_down() {
         path.to_str().unwrap().to_owned()
     });
     let verified = tool(&analyze, &["verify", &units[0], &units[1]], "");
-    assert!(verified.status.success(), "{}", text(&verified));
-    let complaints = text(&verified);
+    assert!(verified.succeeded(), "{verified}");
+    let complaints = verified.to_string();
     let ours: Vec<_> = complaints.lines().filter(|line| line.contains("pointsman")).collect();
     assert!(ours.is_empty(), "{ours:?}");
     // 0 is a cage, 100 is a shell for everybody.
     let security = ["security", "--offline=true", "--threshold=20", "--no-pager", &units[0]];
     let judged = tool(&analyze, &security, "");
-    assert!(judged.status.success(), "{}", text(&judged));
+    assert!(judged.succeeded(), "{judged}");
 }
 
 // ── files with mistakes in them ──
@@ -642,8 +629,8 @@ fn the_unit_is_sound_and_locked_down() {
 #[test]
 fn the_committed_configuration_is_sound_and_says_what_it_guarantees() {
     let output = pointsman(&repository().join("config/pointsman.yaml"), &["check"]);
-    let said = text(&output);
-    assert!(output.status.success(), "{said}");
+    let said = output.to_string();
+    assert!(output.succeeded(), "{said}");
     for bound in [
         "config/pointsman.yaml is sound: 2 regions, 6 checks, 2 clusters with 8 members",
         "a broken eu-west is known within",
@@ -656,7 +643,7 @@ fn the_committed_configuration_is_sound_and_says_what_it_guarantees() {
     ] {
         assert!(said.contains(bound), "`{bound}` is not in:\n{said}");
     }
-    assert!(output.stderr.is_empty(), "no warnings: {said}");
+    assert!(output.err.is_empty(), "no warnings: {said}");
 }
 
 /// One file of the committed set with one place changed: what must be said about it.
@@ -862,10 +849,10 @@ fn every_mistake_is_shown_with_its_place_and_its_cure() {
         break_it(&scratch, broken);
         for command in [&["check"][..], &["serve", "--log", "json"]] {
             let output = pointsman(&config, command);
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let said = &output.err;
             let about = format!("{command:?} with `{}` for `{}`:\n{said}", broken.to, broken.from);
-            assert_eq!(output.status.code(), Some(1), "{about}");
-            assert!(output.stdout.is_empty(), "{about}");
+            assert_eq!(output.code, Some(1), "{about}");
+            assert!(output.out.is_empty(), "{about}");
             let error = said.split("error: ").find(|error| error.contains(broken.says));
             let error = error.unwrap_or_else(|| panic!("not told `{}`: {about}", broken.says));
             // A place in the file, the line as it stands there, and a mark under the fault.
@@ -895,15 +882,11 @@ fn all_mistakes_are_told_at_once() {
             break_it(&scratch, broken);
         }
         let output = pointsman(&config, &["check"]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1));
+        let said = &output.err;
+        assert_eq!(output.code, Some(1));
         for broken in &together {
             assert!(said.contains(broken.says), "`{}` is missing:\n{said}", broken.says);
         }
         assert!(said.contains(&format!(": {} mistakes\n", together.len())), "{said}");
     }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

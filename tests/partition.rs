@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use common::daemon::{BINARY, Daemon};
 use common::net::Net;
-use common::site::{BINARY, Site};
-use common::{Program, Scratch, find, now, until};
+use common::{Program, find, now, until};
 
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const ADDRESSES: [&str; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
@@ -27,14 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// A change that must not come would have come by now.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
 
-const ZONE: &str = "\
-$ORIGIN gtm.example.com.
-$TTL 300
-@    IN SOA ns1 hostmaster.example.com. 1 3600 600 1209600 5
-     IN NS  ns1
-ns1  IN A   192.0.2.53
-";
-
 const WORKFLOW: &str = "\
 version: 1
 name: ledger-failover
@@ -45,14 +37,14 @@ stages:
     spec: {service: ledger}
 ";
 
-/// Where everything runs. Programs go before the hosts that they run on.
+/// Where everything runs. Programs go before the hosts that they run on; the daemon, whose
+/// directory they all use, goes behind the others.
 struct Scene {
-    site: Site,
     voters: Vec<Option<Program>>,
     _front_ends: Vec<Program>,
+    daemon: Daemon,
     net: Net,
     dig: std::path::PathBuf,
-    _scratch: Scratch,
 }
 
 impl Scene {
@@ -61,17 +53,16 @@ impl Scene {
         let etcd = find("etcd", "etcd-server", &[])?;
         let dig = find("dig", "bind9-dnsutils", &[])?;
         let net = Net::start(REGIONS.len() + 1)?;
-        let scratch = Scratch::new(name);
-        let directory = scratch.path();
+        let mut daemon = Daemon::prepare(name);
+        let directory = daemon.directory();
         let front_ends = (0..REGIONS.len()).map(|region| front_end(&net, region, directory)).collect();
         let voters = (0..REGIONS.len()).map(|region| Some(voter(&net, region, &etcd, directory))).collect();
-        std::fs::write(directory.join("gtm.example.com.zone"), ZONE).unwrap();
-        std::fs::write(directory.join("ledger-failover.yaml"), WORKFLOW).unwrap();
-        std::fs::write(directory.join("pointsman.yaml"), configuration(&net)).unwrap();
-        let site = Site::start_by(net.on(SITE, BINARY), directory);
-        let scene = Self { site, voters, _front_ends: front_ends, net, dig, _scratch: scratch };
+        daemon.write("ledger-failover.yaml", WORKFLOW);
+        daemon.write("pointsman.yaml", &configuration(&net));
+        daemon.start_by(net.on(SITE, BINARY));
+        let scene = Self { voters, _front_ends: front_ends, daemon, net, dig };
         until("every region to be healthy", PATIENCE, || {
-            REGIONS.iter().all(|region| scene.site.health(region) == "healthy")
+            REGIONS.iter().all(|region| scene.daemon.health(region) == "healthy")
         });
         Some(scene)
     }
@@ -79,7 +70,8 @@ impl Scene {
     /// What a client on the daemon's host gets for a name, sorted: a real query over UDP.
     fn dig(&self, service: &str) -> Vec<String> {
         let mut dig = self.net.on(SITE, self.dig.to_str().unwrap());
-        dig.args(["+short", "+tries=1", "+time=2", "-p", &self.site.dns().port().to_string(), "@127.0.0.1"]);
+        let port = self.daemon.dns().port().to_string();
+        dig.args(["+short", "+tries=1", "+time=2", "-p", &port, "@127.0.0.1"]);
         let output = dig.arg(format!("{service}.gtm.example.com")).arg("A").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let mut addresses: Vec<_> =
@@ -90,11 +82,11 @@ impl Scene {
 
     /// How often a region has flipped, over all time.
     fn flips(&self, region: &str) -> f64 {
-        self.site.metric(&format!("pointsman_region_generation{{region=\"{region}\"}}")).unwrap()
+        self.daemon.metric(&format!("pointsman_region_generation{{region=\"{region}\"}}")).unwrap()
     }
 
     fn executions(&self) -> usize {
-        self.site.get("/v1/executions").as_array().unwrap().len()
+        self.daemon.executions().len()
     }
 }
 
@@ -206,7 +198,7 @@ fn serves_as_a_front_end() {
 #[test]
 fn a_region_cut_off_from_the_others_leaves_dns_alone_and_returns() {
     let Some(scene) = Scene::start("cut-off") else { return };
-    let site = &scene.site;
+    let daemon = &scene.daemon;
     assert_eq!(scene.dig("everywhere"), ADDRESSES);
     assert_eq!(scene.dig("ledger"), ADDRESSES[..1]);
 
@@ -218,7 +210,7 @@ fn a_region_cut_off_from_the_others_leaves_dns_alone_and_returns() {
         assert!(ADDRESSES[1..].iter().all(others), "others left too: {answered:?}");
         answered.len() == 2
     });
-    let eu_west = site.region("eu-west");
+    let eu_west = daemon.region("eu-west");
     assert_eq!(eu_west["health"], "no_quorum", "{eu_west}");
     let why = eu_west["why"].as_str().unwrap();
     assert!(why.contains("ledger-store") && why.contains("cut off from the leader"), "{why}");
@@ -230,7 +222,7 @@ fn a_region_cut_off_from_the_others_leaves_dns_alone_and_returns() {
     assert_eq!((verdict("reach"), verdict("service"), verdict("quorum")), ("pass", "pass", "fail"));
     // The group goes on; it cannot spare another voter, and that is all there is to say of it.
     for other in &REGIONS[1..] {
-        until("the others to be told degraded", PATIENCE, || site.health(other) == "degraded");
+        until("the others to be told degraded", PATIENCE, || daemon.health(other) == "degraded");
     }
     assert_eq!(scene.dig("first"), ADDRESSES[1..2]);
     until("the ledger to be moved", PATIENCE, || scene.dig("ledger") == ADDRESSES[1..2]);
@@ -239,12 +231,12 @@ fn a_region_cut_off_from_the_others_leaves_dns_alone_and_returns() {
     scene.net.heal(0);
     until("eu-west to return", PATIENCE, || scene.dig("everywhere") == ADDRESSES);
     until("every region to be healthy", PATIENCE, || {
-        REGIONS.iter().all(|region| site.health(region) == "healthy")
+        REGIONS.iter().all(|region| daemon.health(region) == "healthy")
     });
     until("the first choice to be the first again", PATIENCE, || scene.dig("first") == ADDRESSES[..1]);
     assert_eq!(scene.dig("ledger"), ADDRESSES[1..2], "what a workflow moved, health does not move back");
     let lost = "pointsman_flips_total{region=\"eu-west\",to=\"no_quorum\"}";
-    assert_eq!(site.metric(lost), Some(1.0));
+    assert_eq!(daemon.metric(lost), Some(1.0));
     assert_eq!(scene.executions(), 1);
 }
 
@@ -253,12 +245,12 @@ fn a_region_cut_off_from_the_others_leaves_dns_alone_and_returns() {
 #[test]
 fn a_voter_that_only_we_cannot_reach_flips_nothing() {
     let Some(scene) = Scene::start("blind-spot") else { return };
-    let site = &scene.site;
+    let daemon = &scene.daemon;
     let flips = scene.flips("eu-west");
     scene.net.cut_port(SITE, 0, ETCD);
     until("eu-west to be unknown", PATIENCE, || {
         assert_eq!(scene.dig("everywhere"), ADDRESSES);
-        site.health("eu-west") == "unknown"
+        daemon.health("eu-west") == "unknown"
     });
     let start = now();
     while now() - start < LONG_ENOUGH {
@@ -266,18 +258,18 @@ fn a_voter_that_only_we_cannot_reach_flips_nothing() {
         assert_eq!(scene.dig("first"), ADDRESSES[..1]);
         assert_eq!(scene.dig("ledger"), ADDRESSES[..1]);
         for other in &REGIONS[1..] {
-            assert!(["healthy", "degraded", "unknown"].contains(&site.health(other).as_str()));
+            assert!(["healthy", "degraded", "unknown"].contains(&daemon.health(other).as_str()));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    let eu_west = site.region("eu-west");
+    let eu_west = daemon.region("eu-west");
     assert_eq!((&eu_west["health"], &eu_west["last_known"]), (&"unknown".into(), &"healthy".into()));
     assert_eq!(scene.flips("eu-west"), flips);
     assert_eq!(scene.executions(), 0);
 
     scene.net.heal(SITE);
     until("every region to be healthy", PATIENCE, || {
-        REGIONS.iter().all(|region| site.health(region) == "healthy")
+        REGIONS.iter().all(|region| daemon.health(region) == "healthy")
     });
     assert_eq!(scene.flips("eu-west"), flips);
 }
@@ -296,14 +288,14 @@ fn a_group_lost_as_a_whole_moves_no_role_and_empties_no_name() {
     };
     until("every region to be without quorum", PATIENCE, || {
         never_empty(&scene);
-        REGIONS.iter().all(|region| scene.site.health(region) == "no_quorum")
+        REGIONS.iter().all(|region| scene.daemon.health(region) == "no_quorum")
     });
     until("the workflow's trigger to be due", PATIENCE, || {
         never_empty(&scene);
         let state = "pointsman_trigger{workflow=\"ledger-failover\",state=\"blocked\"}";
-        scene.site.metric(state) == Some(1.0)
+        scene.daemon.metric(state) == Some(1.0)
     });
-    let status = scene.site.get("/v1/status");
+    let status = scene.daemon.get("/v1/status");
     let words = status["workflows"][0]["words"].as_str().unwrap();
     assert!(words.contains("that of a whole cluster (eu-west/quorum/ledger-store"), "{words}");
     let start = now();
@@ -314,7 +306,7 @@ fn a_group_lost_as_a_whole_moves_no_role_and_empties_no_name() {
         std::thread::sleep(Duration::from_millis(100));
     }
 
-    let (net, directory) = (&scene.net, scene.site.directory.clone());
+    let (net, directory) = (&scene.net, scene.daemon.directory().to_owned());
     let etcd = find("etcd", "etcd-server", &[]).unwrap();
     let again = [1, 2].map(|region| voter(net, region, &etcd, &directory));
     for (region, program) in [1, 2].into_iter().zip(again) {
@@ -322,7 +314,7 @@ fn a_group_lost_as_a_whole_moves_no_role_and_empties_no_name() {
     }
     until("every region to be healthy", PATIENCE, || {
         never_empty(&scene);
-        REGIONS.iter().all(|region| scene.site.health(region) == "healthy")
+        REGIONS.iter().all(|region| scene.daemon.health(region) == "healthy")
     });
     until("everything to be as before", PATIENCE, || {
         scene.dig("first") == ADDRESSES[..1] && scene.dig("everywhere") == ADDRESSES

@@ -243,14 +243,6 @@ async fn starting_up_and_shutting_down_are_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_postgresql_is_rubbish() {
-    let answer = |bytes: &'static [u8]| {
-        Server::start(move |mut stream: TcpStream| async move {
-            let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
-            let _ = stream.read(&mut [0; 4096]).await;
-        })
-    };
     let endless = Server::start(|mut stream: TcpStream| async move {
         // A message that claims two gigabytes, and delivers.
         let _ = stream.write_all(b"R\x7f\xff\xff\xff").await;
@@ -262,9 +254,9 @@ async fn what_is_not_postgresql_is_rubbish() {
     })
     .await;
     let servers = [
-        answer(b"HTTP/1.1 400 Bad Request\r\n\r\n").await,
-        answer(b"\0\0\0\0\0\0\0\0").await,
-        answer(b"").await,
+        Server::saying(b"HTTP/1.1 400 Bad Request\r\n\r\n").await,
+        Server::saying(b"\0\0\0\0\0\0\0\0").await,
+        Server::saying(b"").await,
         endless,
         silent,
     ];
@@ -281,17 +273,7 @@ async fn what_is_not_postgresql_is_rubbish() {
     refused.address.port = ports::free();
     targets.push(refused);
     let views = ask(&options(None), &targets).await;
-    let kinds: Vec<&str> = views
-        .iter()
-        .map(|view| match view {
-            NodeView::Answered(_) => "answered",
-            NodeView::Refused(_) => "refused",
-            NodeView::Silent(_) => "silent",
-            NodeView::Denied(_) => "denied",
-            NodeView::Rubbish(_) => "rubbish",
-            NodeView::Unmeasured(_) => "unmeasured",
-        })
-        .collect();
+    let kinds: Vec<&str> = views.iter().map(NodeView::word).collect();
     assert_eq!(kinds, ["rubbish", "rubbish", "refused", "rubbish", "silent", "refused"], "{views:#?}");
 }
 

@@ -1,4 +1,5 @@
-//! A client that asks a name server about some names, over and over, and notes every answer.
+//! Clients of a name server: questions one by one, and one client that asks about some names over
+//! and over, and notes every answer.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,14 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pointsman::wire::{Message, Name, RecordType, ask};
+use pointsman::wire::{Message, Name, Record, RecordType, ask};
 
 use super::now;
 
 /// Between two rounds of questions.
 const EVERY: Duration = Duration::from_millis(50);
 /// A resolver that has to ask first, on a machine under load.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
+const RESOLVER_WAIT: Duration = Duration::from_secs(5);
+/// A server that knows by itself.
+const AUTHORITY_WAIT: Duration = Duration::from_secs(2);
 const RECURSION_DESIRED: u8 = 1;
 
 /// What came back.
@@ -86,14 +89,28 @@ impl Drop for Client {
 
 /// Asks once for the IPv4 address of a name.
 pub fn query(server: SocketAddr, name: &str) -> Answer {
-    exchange(server, name).unwrap_or_else(Answer::Other)
+    match records(server, name, RESOLVER_WAIT).as_deref() {
+        Ok([(address, ttl)]) => Answer::Address(*address, *ttl),
+        Ok(records) => Answer::Other(format!("{} records", records.len())),
+        Err(why) => Answer::Other(why.clone()),
+    }
 }
 
-fn exchange(server: SocketAddr, name: &str) -> Result<Answer, String> {
+/// The addresses that an authoritative server answers for a name, sorted; none at all if it does
+/// not answer.
+pub fn addresses(server: SocketAddr, name: &str) -> Vec<String> {
+    let records = records(server, name, AUTHORITY_WAIT).unwrap_or_default();
+    let mut addresses: Vec<_> = records.iter().map(|(address, _)| address.to_string()).collect();
+    addresses.sort();
+    addresses
+}
+
+/// Asks once for the IPv4 addresses of a name: each, and for how long it may be kept.
+fn records(server: SocketAddr, name: &str, wait: Duration) -> Result<Vec<(Ipv4Addr, u32)>, String> {
     // A socket of its own for every question: a late answer to an earlier one cannot be mistaken.
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(|why| why.to_string())?;
     socket.connect(server).map_err(|why| why.to_string())?;
-    socket.set_read_timeout(Some(ANSWER_WAIT)).map_err(|why| why.to_string())?;
+    socket.set_read_timeout(Some(wait)).map_err(|why| why.to_string())?;
     let id = fastrand::u16(..);
     let mut question = ask(id, &Name::parse(name).unwrap(), RecordType::A, Some(1232));
     question[2] |= RECURSION_DESIRED;
@@ -105,11 +122,9 @@ fn exchange(server: SocketAddr, name: &str) -> Result<Answer, String> {
         return Err(format!("rcode {}", message.rcode().0));
     }
     let [answer, ..] = &message.sections;
-    match answer.as_slice() {
-        [record] if record.rtype == RecordType::A => {
-            let octets = <[u8; 4]>::try_from(record.rdata.as_slice()).map_err(|why| why.to_string())?;
-            Ok(Answer::Address(octets.into(), record.ttl))
-        }
-        records => Err(format!("{} records", records.len())),
-    }
+    let address = |record: &Record| match <[u8; 4]>::try_from(record.rdata.as_slice()) {
+        Ok(octets) if record.rtype == RecordType::A => Ok((octets.into(), record.ttl)),
+        _ => Err(format!("{record}")),
+    };
+    answer.iter().map(address).collect()
 }

@@ -12,7 +12,6 @@ pub mod ports;
 pub mod postgres;
 pub mod servers;
 pub mod shop;
-pub mod site;
 pub mod unbound;
 
 use std::path::{Path, PathBuf};

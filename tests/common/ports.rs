@@ -1,7 +1,7 @@
 //! Free ports on loopback.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::sync::Mutex;
 
 /// A port that nobody listens on now, and that this process has not given out before.
@@ -16,4 +16,10 @@ pub fn free() -> u16 {
         }
     }
     panic!("no free port");
+}
+
+/// A port that is free for UDP and for TCP.
+pub fn free_for_both() -> u16 {
+    let mut candidates = std::iter::repeat_with(free).take(100);
+    candidates.find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

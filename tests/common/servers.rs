@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -40,6 +41,18 @@ impl Server {
             }
         });
         Self { address, connections, _task: task }
+    }
+
+    /// A server that says one thing to whatever it is told first.
+    pub async fn saying(bytes: &'static [u8]) -> Self {
+        Self::start(move |mut stream| async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.shutdown().await;
+            // Gone before the client is, it might take back what it said.
+            let _ = stream.read(&mut [0; 4096]).await;
+        })
+        .await
     }
 
     /// An HTTP server.

@@ -60,6 +60,43 @@ web        HTTPS 1 host alpn=h2
 storefront TXT   \"beside a service\"
 ";
 
+/// Names below the apex to ask for: what is there, what is made up there, and what is not there.
+pub const NAMES: &[&str] = &[
+    "host",
+    "HOST",
+    "many",
+    "big",
+    "a.b.c",
+    "b.c",
+    "c",
+    "q.wild",
+    "deep.q.wild",
+    "*.wild",
+    "alias",
+    "chain",
+    "shop",
+    "q.shops",
+    "away",
+    "circle",
+    "lost",
+    "q.old",
+    "a.q.old",
+    "old",
+    "lab",
+    "q.lab",
+    "ns.lab",
+    "_sip._tcp",
+    "web",
+    "storefront",
+    "spread",
+    "together",
+    "legacy",
+    "dark",
+    "broken",
+    "none",
+    "a.b.c.d.e.f.g.h",
+];
+
 /// A service of each kind.
 pub const CONFIG: &str = "\
 version: 1
