@@ -178,14 +178,7 @@ impl Control {
                 }
                 Some(event) = inputs.stored.recv() => self.stored(event),
                 Some((call, outcome)) = self.calls.ended() => self.call_ended(&call, outcome),
-                letter = mail.recv() => match letter {
-                    Some(Mail::Stop) | None => self.begin_to_stop().await,
-                    Some(Mail::Reconfigure(setup, reply)) => {
-                        let said = self.reconfigure(setup, &mut inputs).await;
-                        let _ = reply.send(said);
-                    }
-                    Some(letter) => self.letter(letter),
-                },
+                letter = mail.recv() => self.letter(letter.unwrap_or(Mail::Stop), &mut inputs).await,
                 _ = tick.tick() => self.tick(),
                 () = after(wake) => {}
             }
@@ -254,7 +247,7 @@ impl Control {
         self.daemon.outcome(call, outcome);
     }
 
-    fn letter(&mut self, letter: Mail) {
+    async fn letter(&mut self, letter: Mail, inputs: &mut Inputs) {
         match letter {
             Mail::Look(look) => look(&self.daemon, &self.running()),
             Mail::Order(order, reply) => self.order(order, reply),
@@ -262,7 +255,12 @@ impl Control {
                 telemetry::reload(false);
                 error!(event = "daemon.reload_failed", "the configuration was not taken over: {why}");
             }
-            Mail::Reconfigure(..) | Mail::Stop => unreachable!("handled where it is received"),
+            Mail::Reconfigure(setup, reply) => {
+                let said = self.reconfigure(setup, inputs).await;
+                // Whoever asked may have gone meanwhile.
+                let _ = reply.send(said);
+            }
+            Mail::Stop => self.begin_to_stop().await,
         }
     }
 
@@ -281,6 +279,10 @@ impl Control {
         if !fixed.is_empty() {
             telemetry::reload(false);
             return Err(format!("{} cannot change while running: restart the daemon", fixed.join(", ")));
+        }
+        if let Some(why) = self.daemon.stranded(&setup.config) {
+            telemetry::reload(false);
+            return Err(why);
         }
         self.systemd.reloading();
         let words = difference(&old, &setup.config);

@@ -22,7 +22,7 @@ use super::trigger::TriggerState;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
 use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
 use crate::cluster::Round;
-use crate::config::Config;
+use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
 use crate::table::{Answers, Table};
@@ -333,6 +333,27 @@ impl Daemon {
     /// Executions that have come to their end since this was last asked.
     pub fn take_settled(&mut self) -> Vec<ExecutionView> {
         std::mem::take(&mut self.settled)
+    }
+
+    /// What stands against another configuration: a service that a workflow has moved to a region
+    /// which is not in its policy there. It would go to the policy's first region without a word,
+    /// where the writer may be one no longer.
+    pub fn stranded(&self, new: &Config) -> Option<String> {
+        let old = &self.setup.config;
+        old.services.iter().find_map(|(id, _)| {
+            let name = old.services.name(id);
+            let service = &new.services[new.services.id(name)?];
+            let dial = self.traffic.dial(id)?;
+            let regions = service.policy.regions();
+            let kept = regions.iter().any(|region| dial.share(new.regions.name(*region)) > 0);
+            let dialled: Vec<&str> = dial.shares.keys().map(String::as_str).collect();
+            (service.switched_by == SwitchedBy::Workflow && !kept).then(|| {
+                format!(
+                    "{name} is dialled to {}, which its new policy does not name: dial it elsewhere first, or keep the region",
+                    dialled.join(", ")
+                )
+            })
+        })
     }
 
     /// Takes over another configuration. What has the same name keeps its state.

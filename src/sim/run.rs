@@ -248,13 +248,15 @@ impl<'a> Run<'a> {
                 if why.is_empty() { "the store takes writes again" } else { "the store fails" },
             );
         }
-        if let Some(path) = &act.reload {
-            self.setup = (self.load)(path)?;
-        }
+        let offered = act.reload.as_ref().map(|path| (self.load)(path)).transpose()?;
         if act.restart {
+            self.setup = offered.unwrap_or_else(|| Arc::clone(&self.setup));
             self.restart();
-        } else if let Some(path) = &act.reload {
-            self.reload(path);
+        } else if let (Some(setup), Some(path)) = (offered, &act.reload) {
+            match self.daemon.stranded(&setup.config) {
+                Some(why) => self.line("refused", &why),
+                None => self.reload(setup, path),
+            }
         }
         if let Some(order) = &act.order {
             self.line("order", order);
@@ -275,7 +277,8 @@ impl<'a> Run<'a> {
         self.probe_everything();
     }
 
-    fn reload(&mut self, path: &Path) {
+    fn reload(&mut self, setup: Arc<Setup>, path: &Path) {
+        self.setup = setup;
         self.line("world", &format!("{} is taken over", path.display()));
         // Probes begin anew; what is with the store and with agents goes on.
         self.queue.retain(|_, due| !matches!(due, Due::Probe(_) | Due::Round(_) | Due::Tick));
