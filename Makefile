@@ -9,13 +9,13 @@ demo:
 # Installs what the tests run against (see tests/install-tools.sh), then passes them all.
 test:
 	./tests/install-tools.sh
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 # The same with TIMES as many tries of every randomised test. CI runs twice as many as `make test`.
 TIMES ?= 20
 test-long:
 	./tests/install-tools.sh
-	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked
+	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked --no-fail-fast
 
 lint:
 	cargo fmt --all -- --check

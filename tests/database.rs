@@ -422,6 +422,36 @@ async fn a_crash_between_fence_and_promotion_is_seen_and_mended() {
     );
 }
 
+/// A primary writes its log out in whole pages, ahead of any commit. One that dies in the middle of
+/// a long transaction leaves its standby with the beginning of a record that never goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_within_a_record_holds_nothing_up() {
+    let Some(mut pair) = Pair::start() else { return };
+    pair.east.sql("INSERT INTO orders (note) VALUES ('the last one')");
+    let mut long = pair.east.psql(
+        "BEGIN; INSERT INTO orders (note) SELECT repeat('x', 700) FROM generate_series(1, 3000); SELECT pg_sleep(600)",
+    );
+    let unreachable = |position: &str| {
+        let waits = "wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')";
+        let look = format!(
+            "SELECT {position} > pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_activity WHERE {waits})"
+        );
+        pair.west.sql(&look) == "t"
+    };
+    // Quite a part of the transaction's log has come, and ends where no record does.
+    until("a log that ends within a record", Duration::from_secs(20), || {
+        pair.west.sql("SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/3000000') > 1000000") == "t"
+            && unreachable("pg_last_wal_receive_lsn()")
+    });
+    pair.east.kill();
+    long.wait();
+    assert!(unreachable("pg_last_wal_receive_lsn()"));
+    let approved = Call { approved: true, ..call(PROMOTE, pair.writer("west")) };
+    applied(perform(approved).await, "west was promoted, on timeline 2");
+    assert_eq!(pair.west.sql("SELECT count(*) FROM orders WHERE note = 'the last one'"), "1");
+    assert_eq!(pair.west.sql("SELECT count(*) FROM orders WHERE note LIKE 'x%'"), "0");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_writer_lost_after_its_fence_is_asked_about_with_what_is_known() {
     let Some(mut pair) = Pair::start() else { return };

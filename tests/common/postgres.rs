@@ -172,6 +172,13 @@ impl Postgres {
         }
     }
 
+    /// Runs SQL as the superuser, without waiting for it to end.
+    pub fn psql(&self, sql: &str) -> Program {
+        let mut psql = Command::new(self.binaries.join("psql"));
+        psql.args(["-X", "-q", &self.superuser(), "-c", sql]);
+        Program::start(&mut psql, "psql", &self.scratch.path().join("psql.log"))
+    }
+
     /// Every process of the server stops where it stands; the kernel goes on accepting
     /// connections for it.
     pub fn pause(&self) {

@@ -57,6 +57,9 @@ pub(super) struct Facts {
     pub replayed: PgLsn,
     /// Standby: a process of it receives from a primary.
     pub receiving: bool,
+    /// Standby: replay waits for more of the log than there is. Only a member of pg_monitor may see
+    /// that.
+    pub starved: bool,
     /// Standby: how far the primary was when it last said something.
     pub told: Option<PgLsn>,
     /// Standby: how long ago that was, in seconds.
@@ -92,6 +95,9 @@ SELECT current_setting('server_version_num')::int AS version,
             THEN coalesce(pg_last_wal_replay_lsn(), '0/0'::pg_lsn)
             ELSE pg_current_wal_flush_lsn() END AS replayed,
        EXISTS (SELECT FROM pg_stat_wal_receiver) AS receiving,
+       (SELECT coalesce(bool_or(wait_event IN
+                   ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval', 'RecoveryWalAll')), false)
+          FROM pg_stat_activity WHERE backend_type = 'startup') AS starved,
        (SELECT max(latest_end_lsn) FROM pg_stat_wal_receiver) AS told,
        (SELECT max(extract(epoch FROM clock_timestamp() - last_msg_receipt_time))::float8
           FROM pg_stat_wal_receiver) AS told_ago,
@@ -227,6 +233,7 @@ fn facts(row: &Row) -> Option<Facts> {
         received: get(row, "received")?,
         replayed: get(row, "replayed")?,
         receiving: get(row, "receiving")?,
+        starved: get(row, "starved")?,
         told: get(row, "told")?,
         told_ago: get(row, "told_ago")?,
         last_commit: get(row, "last_commit")?,

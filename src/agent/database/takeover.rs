@@ -20,17 +20,30 @@ const CONFIRM_TIME: Duration = Duration::from_secs(2);
 /// The longest time that `pg_promote` itself is told to wait.
 const PROMOTE_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Waits until a standby has replayed the log up to a position.
+/// So many looks in a row must find replay waiting where it was, with all of the log received: it
+/// may have been about to be woken.
+const STARVED_LOOKS: u32 = 4;
+
+/// Waits until a standby has replayed every record of the log that ends before a position.
+///
+/// The position itself may never be reached. A primary writes its log out in whole pages, ahead of
+/// any commit, so that a position can lie within a record; the rest of that record never comes if
+/// the primary is gone. Replay then waits for it, with all that is complete behind it.
 pub(super) async fn replay(target: &mut Node, task: &Task, to: PgLsn, until: Deadline) -> Step<()> {
     let region = target.region().to_owned();
+    let (mut last, mut starved_looks) = (None, 0);
     loop {
         let facts = target.refresh(task.statement()).await;
         let facts = facts.map_err(|error| stopped(&format!("{region}: cannot see how far it is"), &error))?;
+        let seen = Some((facts.replayed, facts.received));
+        let starved = facts.starved && facts.received >= to && seen == last;
+        starved_looks = if starved { starved_looks + 1 } else { 0 };
+        last = seen;
         if !facts.in_recovery {
             let why = format!("{region} was promoted by somebody else meanwhile");
             return Err(not_applied(why, Retry::Backoff));
         }
-        if facts.replayed >= to {
+        if facts.replayed >= to || starved_looks >= STARVED_LOOKS {
             return Ok(());
         }
         if facts.paused {
