@@ -98,11 +98,11 @@ impl Timeline {
                 for answer in services {
                     let regions: Vec<_> = answer.regions.iter().map(|(region, _)| region.as_str()).collect();
                     let words = format!(
-                        "table {table} is live: {} answers {} for {}s ({})",
+                        "table {table} is live: {} answers {} ({}), TTL {}",
                         answer.service,
                         regions.join("+"),
-                        answer.ttl,
-                        answer.rule
+                        answer.rule,
+                        answer.ttl
                     );
                     self.line(Who::Daemon, "table", &words);
                 }
