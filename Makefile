@@ -27,9 +27,10 @@ doc:
 deny:
 	cargo deny --locked check bans licenses sources
 
-# CPU per query beside a bare echo loop, in the same run.
+# CPU per query beside a bare echo loop, in the same run; then what a table takes.
 bench:
 	cargo bench --bench udp_load
+	cargo bench --bench table
 
 clean:
 	cargo clean
