@@ -4,7 +4,7 @@
 //! behind each connection is written down beside the owner that the order names.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,11 @@ fn open(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    if path.exists() {
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            let why = "there is a file of another kind: name another path as `listen: control:`";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
         // One that nobody listens on was left behind by a process that was killed.
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             let why = format!("another daemon listens on {}", path.display());

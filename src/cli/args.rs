@@ -64,7 +64,8 @@ pub enum Command {
         /// The configuration file; by default that of `--config`.
         file: Option<PathBuf>,
     },
-    /// Prints what the server would answer, as dig does. Needs no daemon and opens no socket.
+    /// Prints what the server answers while every region is healthy, as dig does. Needs no daemon and
+    /// opens no socket.
     Query(Query),
     /// Shows regions, clusters, services and workflows as the daemon sees them.
     Status,

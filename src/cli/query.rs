@@ -20,15 +20,18 @@ const ANSWER_OCTETS_MAX: usize = 65_535;
 /// What resolvers ask for; it brings the answer's own OPT record along.
 const PAYLOAD: u16 = 1232;
 
+/// The health of regions is the daemon's to know.
+const AS_IF: &str = ";; as if every region were healthy; `pointsman explain NAME` asks the daemon which one is answered now\n";
+
 pub(super) fn run(common: &Common, query: &Query) -> Done {
     let name = Name::parse(&query.name)
         .map_err(|why| Exit::No(format!("`{}` is not a domain name: {why}", query.name)))?;
     let rtype = RecordType::parse(query.qtype.as_bytes()).ok_or_else(|| {
         Exit::No(format!("`{}` is not a record type; write A, AAAA, SOA … or TYPE65280", query.qtype))
     })?;
-    let table = match &query.zone {
-        Some(file) => zone_table(file, query.origin.as_deref(), &name)?,
-        None => config_table(&common.config)?,
+    let (table, dynamic) = match &query.zone {
+        Some(file) => (zone_table(file, query.origin.as_deref(), &name)?, false),
+        None => config_table(&common.config, &name)?,
     };
     let message = ask(1, &name, rtype, Some(PAYLOAD));
     let mut out = vec![0; ANSWER_OCTETS_MAX];
@@ -39,16 +42,22 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     let shown = Message::read(&out[..length])
         .map_err(|why| Exit::No(format!("the answer does not read back: {why}")))?;
     print(&shown.to_string());
+    if dynamic {
+        print(AS_IF);
+    }
     Ok(())
 }
 
-/// What the configuration answers before anything is known of its regions.
-fn config_table(path: &Path) -> Result<Arc<Table>, Exit> {
+/// What the configuration answers before anything is known of its regions, and whether the name is
+/// a service's.
+fn config_table(path: &Path, name: &Name) -> Result<(Arc<Table>, bool), Exit> {
     let (setup, _) = sys::load(path).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
     let storeless = Some("a query needs no store".to_owned());
+    let dynamic =
+        setup.config.services.values().any(|service| service.names.iter().any(|(known, _)| known == name));
     let mut daemon = Daemon::new(setup, Restored::nothing(), storeless, fastrand::Rng::with_seed(1));
     let effects = daemon.conclude(Clock.now());
-    Ok(effects.publish.expect("the first conclusion always compiles a table"))
+    Ok((effects.publish.expect("the first conclusion always compiles a table"), dynamic))
 }
 
 /// A single zone, without services. Its apex is what is said, or what the file itself says, or

@@ -127,7 +127,9 @@ fn groups(status: &Status) -> String {
         };
         let (voters, margin) = match &group.evidence {
             Some(evidence) => {
-                (format!("{}/{}", evidence.reached, evidence.voters), evidence.margin.to_string())
+                let unmeasured = matches!(group.standing, Some(Standing::Unknown | Standing::Unreachable));
+                let margin = if unmeasured { "-".to_owned() } else { evidence.margin.to_string() };
+                (format!("{}/{}", evidence.reached, evidence.voters), margin)
             }
             None => ("-".to_owned(), "-".to_owned()),
         };

@@ -71,6 +71,13 @@ pub struct Judgement {
     pub regions: BTreeMap<RegionId, (Standing, String)>,
 }
 
+impl Judgement {
+    /// Enough was seen to say how the group stands.
+    pub fn is_measured(&self) -> bool {
+        !matches!(self.verdict, Standing::Unknown | Standing::Unreachable)
+    }
+}
+
 /// What a judgement rests on.
 #[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Evidence {

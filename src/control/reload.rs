@@ -42,8 +42,9 @@ impl Reloader {
             Err(mistakes) => {
                 let errors = mistakes.errors();
                 Err(format!(
-                    "{}{errors} mistakes; the configuration that runs goes on",
-                    mistakes.render(false)
+                    "{}{errors} mistake{}; the configuration that runs goes on",
+                    mistakes.render(false),
+                    if errors == 1 { "" } else { "s" }
                 ))
             }
         };

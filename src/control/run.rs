@@ -74,6 +74,9 @@ pub fn start(options: Options) -> (Handle, JoinHandle<()>) {
     (handle, task)
 }
 
+/// Where the answer to an order goes.
+type Reply = oneshot::Sender<Result<String, String>>;
+
 /// Where the loop's inputs come from, apart from mail.
 struct Inputs {
     reports: mpsc::Receiver<Report>,
@@ -90,7 +93,9 @@ struct Control {
     probes: Option<Probes>,
     calls: Calls,
     store: Option<Store>,
-    replies: BTreeMap<Receipt, oneshot::Sender<Result<String, String>>>,
+    replies: BTreeMap<Receipt, Reply>,
+    /// Orders that hold and are not written yet.
+    unwritten: Vec<(String, u64, Reply)>,
     listener: Option<mpsc::UnboundedSender<Told>>,
     systemd: Systemd,
     /// DNS opens at the latest then, whatever the first round of checks has found.
@@ -147,6 +152,7 @@ impl Control {
             calls: Calls::new(Agents::new(net)),
             store,
             replies: BTreeMap::new(),
+            unwritten: Vec::new(),
             listener,
             systemd,
             open_at: now.mono + setup.config.dns.open_after,
@@ -267,8 +273,7 @@ impl Control {
     fn order(&mut self, order: Order, reply: oneshot::Sender<Result<String, String>>) {
         match self.daemon.order(order, Clock.now()) {
             Ok(Said::Later(receipt)) => drop(self.replies.insert(receipt, reply)),
-            // Whoever asked may have gone meanwhile; the order holds all the same.
-            Ok(Said::Done(words)) => drop(reply.send(Ok(words))),
+            Ok(Said::Done { words, ticket }) => self.unwritten.push((words, ticket, reply)),
             Err(why) => drop(reply.send(Err(why))),
         }
     }
@@ -339,6 +344,13 @@ impl Control {
         for (receipt, said) in aftermath.replies {
             if let Some(reply) = self.replies.remove(&receipt) {
                 let _ = reply.send(said);
+            }
+        }
+        for (words, ticket, reply) in std::mem::take(&mut self.unwritten) {
+            match self.daemon.answer(&words, ticket) {
+                // Whoever asked may have gone meanwhile; the order holds all the same.
+                Some(words) => drop(reply.send(Ok(words))),
+                None => self.unwritten.push((words, ticket, reply)),
             }
         }
         self.wake = aftermath.wake;
@@ -428,6 +440,7 @@ impl Control {
         }
         self.stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
         self.daemon.stop();
+        self.daemon.keep(ALIVE, &Clock.now().wall);
         if let Some(probes) = self.probes.take() {
             probes.stop().await;
         }

@@ -189,7 +189,9 @@ fn groups(daemon: &Daemon, config: &Config) {
             set("pointsman_cluster_standing", &labels, judgement.verdict == standing);
         }
         let evidence = &judgement.evidence;
-        gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(evidence.margin as f64);
+        // What could not be measured is no margin, neither a good nor a bad one.
+        let margin = if judgement.is_measured() { evidence.margin as f64 } else { f64::NAN };
+        gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(margin);
         gauge!("pointsman_cluster_voters", "group" => name.to_owned()).set(evidence.voters as f64);
         gauge!("pointsman_cluster_voters_reached", "group" => name.to_owned()).set(evidence.reached as f64);
     }

@@ -176,6 +176,11 @@ impl Daemon {
             let region = &self.senses.regions[trigger.region];
             let wavers = self.senses.mends(&setup.config, trigger.region);
             let due = self.watches[position].state.step(trigger, region, wavers, now.mono);
+            if self.watches[position].state.is_of_turn_0()
+                && let Some(why) = objection(&setup.config, trigger, region)
+            {
+                self.watches[position].state.block(why);
+            }
             if let Some(occasion) = due.filter(|_| self.watches[position].starting.is_none()) {
                 match self.start(position, occasion) {
                     Ok(receipt) => {
@@ -401,7 +406,7 @@ fn dialled(spec: &Spec) -> Option<ServiceId> {
     }
 }
 
-fn shares_words(shares: &BTreeMap<String, u32>) -> String {
+pub(super) fn shares_words(shares: &BTreeMap<String, u32>) -> String {
     let parts: Vec<_> = shares.iter().map(|(region, share)| format!("{region} {share}")).collect();
     parts.join(", ")
 }

@@ -90,8 +90,13 @@ pub struct Aftermath {
 /// What became of an order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Said {
-    /// It holds.
-    Done(String),
+    /// It holds, and the words may be said once that is written ([`Daemon::answer`]).
+    Done {
+        /// What is said.
+        words: String,
+        /// Of the write.
+        ticket: u64,
+    },
     /// It was taken, and holds once it is written; the reply comes with the effects.
     Later(Receipt),
 }

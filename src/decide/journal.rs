@@ -39,6 +39,9 @@ pub struct Outbox {
     failing: Option<(String, Mono)>,
     trouble: Option<String>,
     given_up: u64,
+    /// Writes that have been begun, and the newest of them that is durable.
+    begun: u64,
+    durable: u64,
 }
 
 /// What is with the store.
@@ -114,6 +117,7 @@ impl Outbox {
             threads: Vec::new(),
             mark: None,
         }));
+        self.begun += 1;
         self.under_way = Some(UnderWay {
             facts,
             state: state.clone(),
@@ -128,6 +132,7 @@ impl Outbox {
     pub fn stored(&mut self) -> Option<Written> {
         self.failing = None;
         let done = self.under_way.take()?;
+        self.durable = self.begun;
         Some(Written { engine: done.engine, entries: done.entries, settled: done.settled })
     }
 
@@ -167,6 +172,16 @@ impl Outbox {
     /// Facts that were given up because the store stayed away.
     pub fn given_up(&self) -> u64 {
         self.given_up
+    }
+
+    /// The write that will hold what is put now.
+    pub fn ticket(&self) -> u64 {
+        self.begun + 1
+    }
+
+    /// Whether what was put under a ticket has been written.
+    pub fn has_written(&self, ticket: u64) -> bool {
+        self.durable >= ticket || self.is_settled()
     }
 
     /// Nothing waits and nothing is under way.

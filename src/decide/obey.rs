@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::conclude::shares_words;
 use super::daemon::{AUTOMATION, Daemon, Off, Said, Watch};
 use super::trigger::TriggerState;
 use super::{Event, OVERRIDE_SPAN_MAX, Order, What};
@@ -17,16 +18,8 @@ impl Daemon {
     /// # Errors
     /// Why it is refused, and what would be accepted.
     pub fn order(&mut self, order: Order, now: Now) -> Result<Said, String> {
-        let said = self.obey(order, now)?;
-        Ok(match (said, self.storeless.as_deref().or(self.outbox.failing())) {
-            (Said::Done(words), Some(why)) => {
-                Said::Done(format!("{words}; not written down: a restart forgets it ({why})"))
-            }
-            (said, _) => said,
-        })
-    }
-
-    fn obey(&mut self, order: Order, now: Now) -> Result<Said, String> {
+        let ticket = self.outbox.ticket();
+        let done = |words: String| Said::Done { words, ticket };
         if order.reason.trim().is_empty() || order.owner.trim().is_empty() {
             return Err("an order needs an owner and a reason".to_owned());
         }
@@ -35,6 +28,13 @@ impl Daemon {
             What::Override { region, kind, expires, even_if_empty } => {
                 let id = self.region(&region)?;
                 expiry(expires, now)?;
+                // One that gave way would be forgotten when the other ends.
+                let other = self.traffic.override_of(id).filter(|other| other.kind != kind);
+                if let Some(other) = other {
+                    return Err(format!(
+                        "there is another word on {region}: {other}; `pointsman region release {region}` takes it back"
+                    ));
+                }
                 if kind == OverrideKind::Drain && !even_if_empty {
                     self.refuse_to_empty(id, &region)?;
                 }
@@ -50,7 +50,7 @@ impl Daemon {
                 });
                 let said = format!("{region}: {word}");
                 self.traffic.set_override(id, word);
-                Ok(Said::Done(said))
+                Ok(done(said))
             }
             What::Release { region } => {
                 let id = self.region(&region)?;
@@ -86,14 +86,15 @@ impl Daemon {
                 if !dialled.is_empty() {
                     said.push_str(&format!("; {} moves when it is dialled", names(&dialled)));
                 }
-                Ok(Said::Done(said))
+                Ok(done(said))
             }
             What::Dial { service, shares } => {
                 // Above every intent that is in the journal, below every one still to come.
                 let token = Token { epoch: self.epoch, index: self.head + 1 };
                 let dial = Dial { shares: shares.clone(), token, by: order.owner, reason: order.reason };
+                let words = shares_words(&shares);
                 self.dial(&DialOp { service: service.clone(), shares }, dial)?;
-                Ok(Said::Done(format!("{service} is dialled")))
+                Ok(done(format!("{service} is dialled: {words}")))
             }
             What::AutomationOff { expires } => {
                 expiry(expires, now)?;
@@ -103,7 +104,7 @@ impl Daemon {
                 self.events.push(Event::Automation { enabled: false, owner, reason });
                 self.off = Some(off);
                 let until = expires.strftime("%Y-%m-%dT%H:%M:%SZ");
-                Ok(Said::Done(format!(
+                Ok(done(format!(
                     "automation is off until {until}: no workflow starts or goes on; answers still follow health"
                 )))
             }
@@ -115,7 +116,7 @@ impl Daemon {
                 let (owner, reason) = (Some(order.owner), order.reason);
                 self.events.push(Event::Automation { enabled: true, owner, reason });
                 let held: Vec<_> = self.pending().collect();
-                Ok(Said::Done(match held.is_empty() {
+                Ok(done(match held.is_empty() {
                     true => "automation is on".to_owned(),
                     false => format!("automation is on; this may start now: {}", held.join(", ")),
                 }))
@@ -127,6 +128,14 @@ impl Daemon {
                 self.engine_moved = true;
                 self.engine.order(of, word, by).map(Said::Later).map_err(|refusal| refusal.to_string())
             }
+        }
+    }
+
+    /// The answer to an order that holds: once it is written, or once it shows that it cannot be.
+    pub fn answer(&self, words: &str, ticket: u64) -> Option<String> {
+        match self.storeless.as_deref().or(self.outbox.failing()) {
+            Some(why) => Some(format!("{words}; not written down: a restart forgets it ({why})")),
+            None => self.outbox.has_written(ticket).then(|| words.to_owned()),
         }
     }
 

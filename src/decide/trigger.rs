@@ -61,6 +61,11 @@ impl TriggerState {
         matches!(self, Self::Holding { .. } | Self::Blocked { .. })
     }
 
+    /// It waits for a region that was bad at first.
+    pub fn is_of_turn_0(&self) -> bool {
+        matches!(self, Self::Holding { occasion: 0, .. } | Self::Blocked { occasion: 0, .. })
+    }
+
     /// Moves on with what the region is now; tells the occasion if the workflow is due.
     /// `wavers`: the newest results speak against what is concluded.
     pub fn step(&mut self, trigger: &Trigger, region: &RegionState, wavers: bool, now: Mono) -> Option<u64> {
@@ -87,7 +92,7 @@ impl TriggerState {
         // A veiled region may be anything by now, and one that has begun to answer may be back
         // before the role has moved: it keeps its turn, and starts nothing.
         let sure = region.unknown_since().is_none() && region.measured() && !wavers;
-        (sure && now.since(since) >= trigger.hold).then_some(occasion)
+        (sure && occasion > 0 && now.since(since) >= trigger.hold).then_some(occasion)
     }
 
     /// It must not start.
@@ -118,9 +123,16 @@ impl TriggerState {
 
 /// Which turn of the region the trigger is looking at, if the region is what it waits for.
 ///
-/// A region that never flipped has turned nothing: what is found bad at first starts nothing.
+/// A region that never flipped has turned nothing. What is found bad at first starts nothing either
+/// (see [`objection`]), but shows: turn 0 waits, and is never due.
 fn occasion(trigger: &Trigger, known: &Known) -> Option<u64> {
-    if !trigger.turns.contains(&known.health) || known.generation == 0 {
+    if !trigger.turns.contains(&known.health) {
+        return None;
+    }
+    if known.health.is_bad() && !known.armed {
+        return Some(0);
+    }
+    if known.generation == 0 {
         return None;
     }
     match trigger.turns.iter().all(|health| health.is_bad()) {
@@ -279,11 +291,11 @@ mod tests {
 
     #[test]
     fn what_is_found_bad_at_first_starts_nothing() {
-        assert_eq!(Bench::new().run("nnnnn"), ".....");
-        assert_eq!(Bench::new().run("?nnnn"), ".....");
+        assert_eq!(Bench::new().run("nnnnn"), "hhhhh", "it shows, and is never due");
+        assert_eq!(Bench::new().run("?nnnn"), ".hhhh");
         // Nor when it is bad in another way then: it never served.
-        assert_eq!(Bench::new().run("nnuuu"), ".....");
-        assert_eq!(Bench::new().run("nnhnnn"), "...hh!");
+        assert_eq!(Bench::new().run("nnuuu"), "hhhhh");
+        assert_eq!(Bench::new().run("nnhnnn"), "hh.hh!");
     }
 
     #[test]
@@ -366,7 +378,8 @@ store: {embedded: {path: state}}
         let mut bench = Bench::new();
         let object = |bench: &Bench| objection(&config, &bench.trigger, &bench.region);
         assert_eq!(object(&bench), None, "nothing is known, so that nothing is due either");
-        assert_eq!(bench.run_if("ddnnnn", object), "..hhbb");
+        assert_eq!(bench.run_if("ddnnnn", object), "..hhhh", "never due, so that nothing asks");
+        bench.state.block(object(&bench).unwrap());
         let TriggerState::Blocked { why, .. } = &bench.state else { panic!("{:?}", bench.state) };
         assert_eq!(why, "eu-west was never seen healthy: role changes are not armed for it");
         assert_eq!(Bench::new().run_if("hdnnnn", object), "..hh!r");

@@ -262,7 +262,10 @@ impl<'a> Run<'a> {
             self.line("order", order);
             let order = self.order(order)?;
             match self.daemon.order(order, self.now) {
-                Ok(Said::Done(words)) => self.line("reply", &words),
+                Ok(Said::Done { words, ticket }) => {
+                    let said = self.daemon.answer(&words, ticket).unwrap_or(words);
+                    self.line("reply", &said);
+                }
                 Ok(Said::Later(_)) => {}
                 Err(why) => self.line("refused", &why),
             }

@@ -339,7 +339,7 @@ impl<'z> Builder<'z> {
                 let zone = &self.zones[usize::from(node.zone())];
                 let stands = [RecordType::A, RecordType::AAAA, RecordType::CNAME].into_iter();
                 if let Some(set) = stands.filter_map(|rtype| zone.set(name, rtype)).next() {
-                    let message = format!("{shown} has a {} record at {}", set.rtype(), set.place(0));
+                    let message = format!("{shown} has a record of type {} at {}", set.rtype(), set.place(0));
                     self.mistakes
                         .error(place, message)
                         .help("delete that record: the service gives the addresses");

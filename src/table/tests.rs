@@ -242,8 +242,8 @@ fn services_have_names_of_their_own() {
     for (at, expected) in [
         ("s.y", "config:1:1: s.y. lies in none of the zones (add its zone under `zones:`)"),
         ("*.s.x", "config:1:1: *.s.x. is a wildcard, which a service cannot be"),
-        ("b.x", "config:1:1: b.x. has a A record at x:5:1"),
-        ("c.x", "config:1:1: c.x. has a CNAME record at x:6:1"),
+        ("b.x", "config:1:1: b.x. has a record of type A at x:5:1"),
+        ("c.x", "config:1:1: c.x. has a record of type CNAME at x:6:1"),
         ("d.x", "config:1:1: d.x. lies at or below d.x., which is delegated"),
         ("s.d.x", "config:1:1: s.d.x. lies at or below d.x., which is delegated"),
         ("s.e.x", "config:1:1: s.e.x. lies below the DNAME at e.x."),
