@@ -121,3 +121,27 @@ async fn reload(Extension(reloader): Extension<Arc<Reloader>>) -> Response {
         Err(why) => problem(StatusCode::CONFLICT, &why),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_gives_way() {
+        let directory = std::env::temp_dir().join(format!("pointsman-control-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let (file, socket) = (directory.join("pointsman.yaml"), directory.join("control.sock"));
+        std::fs::write(&file, "version: 1").unwrap();
+        let refused = open(&file).unwrap_err().to_string();
+        let kept = std::fs::read_to_string(&file);
+        let first = open(&socket).unwrap();
+        let taken = open(&socket).unwrap_err().to_string();
+        drop(first);
+        let again = open(&socket);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(refused.contains("name another path"), "{refused}");
+        assert_eq!(kept.unwrap(), "version: 1");
+        assert!(taken.contains("another daemon listens"), "{taken}");
+        assert!(again.is_ok(), "left behind by a process that was killed");
+    }
+}

@@ -189,3 +189,31 @@ impl Outbox {
         self.under_way.is_none() && self.facts.is_empty() && self.state.is_empty() && self.engine.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Mono = Mono(Duration::from_secs(100));
+
+    /// An order is answered when the write that holds it is durable, not one before it.
+    #[test]
+    fn a_ticket_is_written_with_its_own_write() {
+        let mut outbox = Outbox::default();
+        outbox.put("first".to_owned(), &1);
+        assert!(outbox.next(NOW).is_some());
+        let ticket = outbox.ticket();
+        outbox.put("second".to_owned(), &2);
+        assert_eq!(outbox.next(NOW), None, "one at a time");
+        outbox.stored();
+        assert!(!outbox.has_written(ticket), "that was the one before");
+        assert!(outbox.next(NOW).is_some());
+        // It fails, and what it held goes out with the next one.
+        outbox.failed("disk full", NOW);
+        assert!(!outbox.has_written(ticket));
+        assert!(outbox.next(NOW + RETRY_AFTER).is_some());
+        assert!(!outbox.has_written(ticket));
+        outbox.stored();
+        assert!(outbox.has_written(ticket));
+    }
+}
