@@ -51,7 +51,7 @@ impl Now {
     }
 }
 
-/// Reads a duration as people write it: `30s`, `1m30s`, `250ms`, `1h 30m`, `2d`.
+/// Reads a duration as people write it: `30s`, `1m30s`, `250ms`, `1h 30m`.
 ///
 /// # Errors
 /// A sentence that says what is wrong; a number without a unit is always wrong.
