@@ -21,7 +21,7 @@ pub struct Shared {
 /// What the listener has printed.
 #[derive(Default, Debug)]
 struct Heard {
-    flips: Vec<(Health, Health)>,
+    health: BTreeMap<String, Health>,
     answers: BTreeMap<String, Vec<String>>,
 }
 
@@ -31,9 +31,9 @@ impl Shared {
         self.acts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A region's health has turned so.
-    pub fn has_flipped(&self, from: Health, to: Health) -> bool {
-        self.heard().flips.contains(&(from, to))
+    /// A region has flipped to this health. On the way there it may have had others.
+    pub fn has_become(&self, region: &str, health: Health) -> bool {
+        self.heard().health.get(region) == Some(&health)
     }
 
     /// A service answers this region alone.
@@ -48,7 +48,7 @@ impl Shared {
     fn hear(&self, event: &Event) {
         let mut heard = self.heard();
         match event {
-            Event::Flip { from, to, .. } => heard.flips.push((*from, *to)),
+            Event::Flip { region, to, .. } => drop(heard.health.insert(region.clone(), *to)),
             Event::Answers { services, .. } => {
                 for answer in services {
                     let regions = answer.regions.iter().map(|(region, _)| region.clone()).collect();

@@ -108,7 +108,7 @@ async fn play(timeline: Timeline, handle: &Handle, world: &mut World, shared: &S
     act("two of three store members in eu-west are killed; its web server still answers");
     world.stores[0].kill(0);
     world.stores[0].kill(1);
-    told("eu-west loses its quorum", || shared.has_flipped(Health::Healthy, Health::NoQuorum)).await?;
+    told("eu-west loses its quorum", || shared.has_become("eu-west", Health::NoQuorum)).await?;
     until(handle, "the workflow has succeeded", |daemon| over(daemon, 1)).await?;
     told("petstore answers us-east", || shared.answers("petstore", "us-east")).await?;
     sleep(Duration::from_secs(3)).await;
@@ -116,7 +116,7 @@ async fn play(timeline: Timeline, handle: &Handle, world: &mut World, shared: &S
     act("the two members come back");
     world.stores[0].revive(0).await?;
     world.stores[0].revive(1).await?;
-    told("eu-west is healthy again", || shared.has_flipped(Health::NoQuorum, Health::Healthy)).await?;
+    told("eu-west is healthy again", || shared.has_become("eu-west", Health::Healthy)).await?;
     if let Some(words) = world.database.way_back() {
         timeline.act(words);
         world.database.go_back(Region::EuWest).await?;

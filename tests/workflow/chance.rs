@@ -118,7 +118,8 @@ fn play(run: &mut Run, plans: &[Plan], step: Move) {
                 // A word that claims to know must be true; the rest may be as foolish as it gets.
                 if matches!(word, Word::Applied | Word::NotApplied)
                     && let Subject::Stage { execution, stage } = &of
-                    && run.world.has(&execution.0, stage) != (word == Word::Applied)
+                    && (run.world.has(&execution.0, stage) != (word == Word::Applied)
+                        || (word == Word::NotApplied && run.may_still_happen(&of)))
                 {
                     return;
                 }
@@ -128,7 +129,10 @@ fn play(run: &mut Run, plans: &[Plan], step: Move) {
         Move::Wise => {
             if let Some((of, decision)) = run.decisions().into_iter().next() {
                 let word = run.wise_word(&of, &decision);
-                let _ = run.order(of, word);
+                // Who says that a thing was not done has made sure that it no longer can be.
+                if word != Word::NotApplied || !run.may_still_happen(&of) {
+                    let _ = run.order(of, word);
+                }
             }
         }
         Move::Start(flow, generation) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pointsman::base::{Mono, Now, Timestamp};
 use pointsman::workflow::{
-    By, Call, Cause, Decision, Engine, Entry, Gate, Heard, Mark, ObligationId, Outcome, Plan, Receipt,
+    Act, By, Call, Cause, Decision, Engine, Entry, Gate, Heard, Mark, ObligationId, Outcome, Plan, Receipt,
     Record, Refusal, Replayed, Stamp, State, Step, Subject, Thread, Token, Word,
 };
 
@@ -282,6 +282,14 @@ impl Run {
         }
         let views: Vec<_> = self.engine.executions(self.now).collect();
         panic!("L4: it never ends: {views:#?}");
+    }
+
+    /// A call to do it is still on its way to its target, whether or not the engine waits for it.
+    pub fn may_still_happen(&self, of: &Subject) -> bool {
+        let Subject::Stage { execution, stage } = of else { return false };
+        self.calls
+            .iter()
+            .any(|call| call.act == Act::Apply && call.execution == *execution && call.stage == *stage)
     }
 
     pub fn stuck_obligation(&self) -> Option<ObligationId> {
