@@ -127,8 +127,8 @@ fn groups(status: &Status) -> String {
         };
         let (voters, margin) = match &group.evidence {
             Some(evidence) => {
-                let unmeasured = matches!(group.standing, Some(Standing::Unknown | Standing::Unreachable));
-                let margin = if unmeasured { "-".to_owned() } else { evidence.margin.to_string() };
+                let measured = group.standing.is_some_and(Standing::is_measured);
+                let margin = if measured { evidence.margin.to_string() } else { "-".to_owned() };
                 (format!("{}/{}", evidence.reached, evidence.voters), margin)
             }
             None => ("-".to_owned(), "-".to_owned()),

@@ -42,6 +42,11 @@ impl Standing {
         Standing::Unknown,
     ];
 
+    /// Enough was seen to say so.
+    pub fn is_measured(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Unreachable)
+    }
+
     /// As written in labels.
     pub fn word(self) -> &'static str {
         match self {
@@ -69,13 +74,6 @@ pub struct Judgement {
     pub evidence: Evidence,
     /// Of each region that has voters in it, with the reason.
     pub regions: BTreeMap<RegionId, (Standing, String)>,
-}
-
-impl Judgement {
-    /// Enough was seen to say how the group stands.
-    pub fn is_measured(&self) -> bool {
-        !matches!(self.verdict, Standing::Unknown | Standing::Unreachable)
-    }
 }
 
 /// What a judgement rests on.

@@ -190,7 +190,7 @@ fn groups(daemon: &Daemon, config: &Config) {
         }
         let evidence = &judgement.evidence;
         // What could not be measured is no margin, neither a good nor a bad one.
-        let margin = if judgement.is_measured() { evidence.margin as f64 } else { f64::NAN };
+        let margin = if judgement.verdict.is_measured() { evidence.margin as f64 } else { f64::NAN };
         gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(margin);
         gauge!("pointsman_cluster_voters", "group" => name.to_owned()).set(evidence.voters as f64);
         gauge!("pointsman_cluster_voters_reached", "group" => name.to_owned()).set(evidence.reached as f64);

@@ -179,9 +179,9 @@ impl Senses {
         if from != Some(judgement.verdict) {
             changes.push(Change::Standing { group: round.group, from, to: judgement.verdict });
         }
-        match judgement.verdict {
-            Standing::Unknown | Standing::Unreachable => drop(state.unknown_since.get_or_insert(now.mono)),
-            _ => state.unknown_since = None,
+        match judgement.verdict.is_measured() {
+            true => state.unknown_since = None,
+            false => drop(state.unknown_since.get_or_insert(now.mono)),
         }
         // A group across regions that is lost as a whole is nobody's loss in particular. It is not as
         // long as a region stands in it: that one can take over.
