@@ -2,12 +2,22 @@
 //!
 //! A [`SigningKey`] makes signatures and the records that make it known (`key`). [`ZoneKeys`] is
 //! what a signer needs to know of a zone's keys at one moment: which are published, which sign
-//! what, and what the parent shall hear (`zone_keys`). Key files are read by `sys`.
+//! what, and what the parent shall hear (`zone_keys`). What the operator wants of keys is a
+//! [`KeyPolicy`] (`policy`); what is remembered of each (`life`) moves on by the clock, and by what
+//! is seen at the parent (`rollover`). Key files are read by `sys`.
 
 mod key;
+mod life;
+mod policy;
+mod rollover;
+#[cfg(test)]
+mod tests;
 mod zone_keys;
 
 pub use key::{
     Algorithm, DIGEST_SHA256, Flags, KeyError, Pkcs8, SIGNATURE_OCTETS, Signature, SigningKey, key_tag,
 };
+pub use life::{KEPT_AFTER_REMOVAL, KeyRecord, KeyState, Life, Refused, Turn, Unsign, Wait, WaitFor};
+pub use policy::{KeyPolicy, Layout, Lifetimes, Role, Timing};
+pub use rollover::KeyRing;
 pub use zone_keys::{KeyUse, SignatureTimes, ZoneKeys, ZoneKeysError};
