@@ -400,7 +400,7 @@ fn live(seed: u64, rounds: usize) -> Result<usize, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::times::times(400), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn caches_always_validate(seed in any::<u64>()) {

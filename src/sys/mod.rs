@@ -1,10 +1,12 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
 
+mod keys;
 mod load;
 mod log;
 mod passed;
 mod systemd;
 
+pub use keys::{KeyDirectory, Moved, load_keys, prepare_keys, step_keys};
 pub use load::{control_socket, load, load_config, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;

@@ -21,6 +21,7 @@ mod types;
 mod words;
 mod writer;
 
+pub use encoding::{Base64, write_base64};
 pub use code::{Class, Opcode, Rcode, RecordType};
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
