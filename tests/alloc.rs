@@ -77,7 +77,7 @@ fn no_answer_allocates() {
     let (mut out, mut counts, mut rng) = (vec![0; 65_535], Counts::default(), fastrand::Rng::with_seed(3));
     let before = ALLOCATIONS.get();
     for query in &queries {
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {
             let asker = Asker { client: [192, 0, 2, 200].into(), transport };
             answer(query, &mut out, &table, &asker, &mut rng, &mut counts);
         }
