@@ -31,6 +31,12 @@ counters! {
     Udp "udp",
     /// Messages over TCP.
     Tcp "tcp",
+    /// Messages over TLS.
+    Tls "tls",
+    /// Messages over HTTPS.
+    Https "https",
+    /// Messages over QUIC.
+    Quic "quic",
     /// Messages that got no answer: not a query, or shorter than a header.
     Dropped "dropped",
     /// Answers that say that there is more than fits.
@@ -98,7 +104,10 @@ impl Counts {
 
     /// Messages that came in.
     pub fn messages(&self) -> u64 {
-        self[Counter::Udp] + self[Counter::Tcp]
+        [Counter::Udp, Counter::Tcp, Counter::Tls, Counter::Https, Counter::Quic]
+            .map(|over| self[over])
+            .iter()
+            .sum()
     }
 
     /// Each counter with its value.

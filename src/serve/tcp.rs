@@ -23,7 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use super::published::Published;
 use crate::config::DnsLimits;
-use crate::dns::{Asker, Counter, Counts, Transport, answer};
+use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::io::Clock;
 use crate::table::Table;
 use crate::wire::HEADER_OCTETS;
 
@@ -54,8 +55,7 @@ impl Worker {
     pub(super) fn run(self, runtime: &tokio::runtime::Runtime) {
         let Self { listeners, table, limits, stop, published } = self;
         let state = State {
-            counts: Counts::default(),
-            rng: Rng::new(),
+            desk: Desk::new(Rng::new()),
             clients: HashMap::new(),
             connections: 0,
             scratch: vec![0; ANSWER_OCTETS],
@@ -84,8 +84,7 @@ struct Hall {
 }
 
 struct State {
-    counts: Counts,
-    rng: Rng,
+    desk: Desk,
     /// Connections per client.
     clients: HashMap<IpAddr, usize>,
     connections: usize,
@@ -204,10 +203,10 @@ impl Hall {
 
     /// Appends the answer to a query, its length before it.
     fn answer(&self, query: &[u8], client: IpAddr, output: &mut Vec<u8>) -> Result<(), Broken> {
-        let State { counts, rng, scratch, .. } = &mut *self.state.borrow_mut();
-        let asker = Asker { client, transport: Transport::Tcp };
-        let len = answer(query, scratch, &self.table.load(), &asker, rng, counts);
-        self.published.store(counts);
+        let State { desk, scratch, .. } = &mut *self.state.borrow_mut();
+        let asker = Asker { client, transport: Transport::Tcp, now: Clock.seconds() };
+        let len = answer(query, scratch, &self.table.load(), &asker, desk);
+        self.published.store(&desk.counts);
         let answer = len.and_then(|len| scratch.get(..len)).ok_or(Broken)?;
         output.extend((answer.len() as u16).to_be_bytes());
         output.extend_from_slice(answer);
@@ -215,7 +214,7 @@ impl Hall {
     }
 
     fn count(&self, counter: Counter) {
-        let counts = &mut self.state.borrow_mut().counts;
+        let counts = &mut self.state.borrow_mut().desk.counts;
         counts.add(counter);
         self.published.store(counts);
     }
