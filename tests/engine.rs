@@ -26,7 +26,7 @@ struct Engine {
 
 impl Engine {
     fn new(table: Table) -> Self {
-        Self { table, desk: Desk::new(fastrand::Rng::with_seed(7)) }
+        Self { table, desk: Desk::new(fastrand::Rng::with_seed(7), NOW) }
     }
 
     fn zoo() -> Self {
@@ -43,7 +43,7 @@ impl Engine {
 
     fn octets(&mut self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let mut out = vec![0xee; 65_535];
-        let asker = Asker { client: CLIENT, transport, now: NOW };
+        let asker = Asker { client: CLIENT, transport };
         let len = answer(query, &mut out, &self.table, &asker, &mut self.desk)?;
         out.truncate(len);
         Some(out)
@@ -623,7 +623,7 @@ fn a_negative_answer_that_does_not_fit_says_so() {
 fn a_buffer_too_small_for_anything_is_no_answer() {
     let mut zoo = Engine::zoo();
     let query = ask(1, &Name::parse("host.example.com").unwrap(), RecordType::A, Some(512));
-    let asker = Asker { client: CLIENT, transport: Transport::Udp, now: NOW };
+    let asker = Asker { client: CLIENT, transport: Transport::Udp };
     for len in 0..80 {
         let mut out = vec![0; len];
         let written = answer(&query, &mut out, &zoo.table, &asker, &mut zoo.desk);
@@ -641,7 +641,7 @@ fn check_answer(
     room: usize,
 ) -> Result<(), TestCaseError> {
     let mut out = vec![0xee; room];
-    let asker = Asker { client: CLIENT, transport, now: NOW };
+    let asker = Asker { client: CLIENT, transport };
     let Some(len) = answer(query, &mut out, &zoo.table, &asker, &mut zoo.desk) else {
         return Ok(());
     };
@@ -653,7 +653,7 @@ fn check_answer(
     };
     let limit = match transport {
         Transport::Udp => edns.map_or(512, |edns| edns.payload.clamp(512, UDP_PAYLOAD)),
-        _ => 65_535,
+        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => 65_535,
     };
     prop_assert!(len <= usize::from(limit));
     let reply = &out[..len];
@@ -691,7 +691,13 @@ fn any_query() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_transport() -> impl Strategy<Value = Transport> {
-    prop::sample::select(vec![Transport::Udp, Transport::Tcp])
+    prop::sample::select(vec![
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Https,
+        Transport::Quic,
+    ])
 }
 
 #[test]

@@ -338,8 +338,8 @@ fn record_of((owner, rtype, rdata): &Entry) -> Record {
 
 fn our_reply(table: &Table, name: &[u8], rtype: RecordType) -> Reply {
     let query = ask(1, &Name::from_wire(name).unwrap(), rtype, None);
-    let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Tcp, now: 0 };
-    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1)));
+    let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Tcp };
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
     let len = answer(&query, &mut out, table, &asker, &mut desk).expect("it answers");
     let message = Message::read(&out[..len]).unwrap();
     for section in &message.sections {

@@ -35,8 +35,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     };
     let message = ask(1, &name, rtype, Some(PAYLOAD));
     let mut out = vec![0; ANSWER_OCTETS_MAX];
-    let asker = Asker { client: query.client, transport: Transport::Tcp, now: Clock.seconds() };
-    let mut desk = Desk::new(fastrand::Rng::with_seed(1));
+    let asker = Asker { client: query.client, transport: Transport::Tcp };
+    let mut desk = Desk::new(fastrand::Rng::with_seed(1), Clock.seconds());
     let length = answer(&message, &mut out, &table, &asker, &mut desk)
         .ok_or_else(|| Exit::No("the server would not answer this at all".to_owned()))?;
     let shown = Message::read(&out[..length])

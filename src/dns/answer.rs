@@ -10,39 +10,43 @@ use super::resolve::resolve;
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Query, Question, Rcode, RecordType};
 
-/// Who asks, how, and when.
+/// Who asks, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Asker {
     /// From where.
     pub client: IpAddr,
     /// Over what.
     pub transport: Transport,
-    /// Seconds since 1970-01-01 UTC, without those that leap. Read once for many queries: it
-    /// dates cookies and rates. It wraps in 2106, and is compared accordingly.
-    pub now: u32,
 }
 
-/// What a message came over: it decides how long the answer may be, and what is said in it.
+/// What a message came over: it decides how long the answer may be, and whether others can see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     /// One datagram.
     Udp,
-    /// A stream, with the length before each message.
+    /// A stream, with the length before each message (RFC 7766).
     Tcp,
-    /// The same, encrypted (RFC 7858).
+    /// The same within TLS (RFC 7858).
     Tls,
-    /// A body of HTTP (RFC 8484).
+    /// One HTTP request each, over TLS (RFC 8484).
     Https,
-    /// A stream of QUIC for each query (RFC 9250).
+    /// One QUIC stream each (RFC 9250).
     Quic,
 }
 
 impl Transport {
-    /// Whether nobody on the way can read along.
+    /// Whether nobody on the way can read the messages, so that their length is worth hiding
+    /// (RFC 7830).
     pub fn is_encrypted(self) -> bool {
         matches!(self, Self::Tls | Self::Https | Self::Quic)
     }
 
+    /// Whether the client has shown that it is where it says: its address cannot be forged.
+    pub fn is_connected(self) -> bool {
+        self != Self::Udp
+    }
+
+    #[inline]
     fn counter(self) -> Counter {
         match self {
             Self::Udp => Counter::Udp,

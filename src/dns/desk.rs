@@ -12,11 +12,15 @@ pub struct Desk {
     pub rng: Rng,
     /// What happened so far.
     pub counts: Counts,
+    /// Seconds since 1970-01-01 UTC. The thread sets it now and then, once for many queries: it
+    /// dates cookies and rates, which take no finer time. It wraps in 2106, and is compared
+    /// accordingly.
+    pub now: u32,
 }
 
 impl Desk {
     /// A desk on which nothing has happened yet.
-    pub fn new(rng: Rng) -> Self {
-        Self { rng, counts: Counts::default() }
+    pub fn new(rng: Rng, now: u32) -> Self {
+        Self { rng, counts: Counts::default(), now }
     }
 }

@@ -40,7 +40,7 @@ impl Worker {
         let Self { socket, informed, table, stop, published } = self;
         let mut table = Cache::new(table);
         let mut batch = Batch::new(informed);
-        let mut desk = Desk::new(Rng::new());
+        let mut desk = Desk::new(Rng::new(), Clock.seconds());
         // What is waiting when the word comes to stop is still answered.
         let mut left = LAST_BATCHES_MAX;
         loop {
@@ -62,9 +62,9 @@ impl Worker {
             }
             // One look per batch: a query is answered from one table, start to end.
             let table = table.load();
-            let now = Clock.seconds();
+            desk.now = Clock.seconds();
             let replies = batch.answer(|query, client, reply| {
-                let asker = Asker { client, transport: Transport::Udp, now };
+                let asker = Asker { client, transport: Transport::Udp };
                 answer(query, reply, table, &asker, &mut desk)
             });
             for _ in 0..replies.send(&socket) {
