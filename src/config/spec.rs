@@ -110,7 +110,6 @@ pub struct Dnssec {
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLifetimes {
-    pub csk: Option<Placed<Span>>,
     pub ksk: Option<Placed<Span>>,
     pub zsk: Option<Placed<Span>>,
 }

@@ -7,7 +7,7 @@ mod passed;
 mod systemd;
 
 pub use keys::{KeyDirectory, Moved, load_keys, prepare_keys, step_keys};
-pub use load::{control_socket, load, load_config, load_zone};
+pub use load::{control_socket, load, load_config, load_to_serve, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
 pub use systemd::Systemd;

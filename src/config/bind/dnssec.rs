@@ -9,7 +9,7 @@ use crate::base::show_span;
 use crate::config::model::{Dnssec, Store, ZoneFile};
 use crate::config::read::Placed;
 use crate::config::spec::{self, Span};
-use crate::sign::{KeyPolicy, Layout, Lifetimes, Role, SignatureTimes, Timing};
+use crate::sign::{KeyPolicy, Layout, Lifetimes, SignatureTimes, Timing};
 use crate::wire::Name;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -77,33 +77,28 @@ impl Binder<'_> {
     }
 
     fn lifetimes(&mut self, spec: &spec::Dnssec, timing: &Timing) -> Lifetimes {
-        let given = [
-            (Role::Csk, &spec.lifetime.csk),
-            (Role::Ksk, &spec.lifetime.ksk),
-            (Role::Zsk, &spec.lifetime.zsk),
-        ];
+        let given = [&spec.lifetime.ksk, &spec.lifetime.zsk].map(Option::as_ref);
         // A successor must have come, and the one before it gone, within one life.
         let least = timing.keys_known() + timing.data_known().max(timing.ds_known());
-        for (role, span) in given {
-            let Some(span) = span else { continue };
-            if !spec.keys.roles().contains(&role) {
-                let layout = match spec.keys {
-                    Layout::Csk => "csk",
-                    Layout::KskZsk => "ksk_zsk",
-                };
-                self.mistakes
-                    .error(&span.place, format!("with `keys: {layout}` there is no {role}"))
-                    .help("write `keys: ksk_zsk` for two keys, `keys: csk` for one");
-            } else if span.value.0 < least {
+        for span in given.into_iter().flatten() {
+            if span.value.0 < least {
                 let (short, least) = (show_span(span.value.0), show_span(least));
                 self.mistakes
                     .error(&span.place, format!("{short} is shorter than one rollover takes: {least}"))
                     .help("let keys live longer, or shorten TTLs, `propagation` and `safety`");
             }
         }
-        let of = |span: &Option<Placed<Span>>| span.as_ref().map(|span| span.value.0);
-        let zsk = of(&spec.lifetime.zsk).or_else(|| (spec.keys == Layout::KskZsk).then_some(ZSK_LIFETIME));
-        Lifetimes { csk: of(&spec.lifetime.csk), ksk: of(&spec.lifetime.ksk), zsk }
+        let [ksk, zsk] = given.map(|span| span.map(|span| span.value.0));
+        match (spec.keys, &spec.lifetime.zsk) {
+            (Layout::KskZsk, _) => Lifetimes { csk: None, ksk, zsk: Some(zsk.unwrap_or(ZSK_LIFETIME)) },
+            (Layout::Csk, None) => Lifetimes { csk: ksk, ksk: None, zsk: None },
+            (Layout::Csk, Some(zsk)) => {
+                self.mistakes
+                    .error(&zsk.place, "with `keys: csk` there is no zsk: one key does it all")
+                    .help("write `ksk` for how long that key lives, or `keys: ksk_zsk` for two keys");
+                Lifetimes::default()
+            }
+        }
     }
 
     fn signature_times(&mut self, spec: &spec::Signature) -> SignatureTimes {

@@ -138,7 +138,8 @@ impl KeyDirectory {
             let path = format!("{stem}.{ending}");
             std::fs::read_to_string(&path).map_err(|why| format!("cannot read {path}: {why}"))
         };
-        let foreign = pem::read_foreign(&read("private")?, &read("key")?).map_err(|why| format!("{stem}: {why}"))?;
+        let foreign =
+            pem::read_foreign(&read("private")?, &read("key")?).map_err(|why| format!("{stem}: {why}"))?;
         let role = match (foreign.flags, layout) {
             (Flags::Zone, _) => Role::Zsk,
             (Flags::SecureEntryPoint, Layout::Csk) => Role::Csk,

@@ -2,7 +2,9 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::Path;
 
 /// A key or the state of keys is never near this size.
@@ -106,12 +108,8 @@ pub(super) fn write(path: &Path, octets: &[u8]) -> Result<(), String> {
     beside.push(".new");
     let beside = home.join(beside);
     let _ = std::fs::remove_file(&beside);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(FILE_MODE)
-        .open(&beside)
-        .map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&beside).map_err(failed)?;
     // The umask may have taken more than it should.
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed)?;
     give_to_owner_of(home, &file)?;
@@ -139,7 +137,8 @@ fn give_to_owner_of(directory: &Path, file: &File) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let failed = |why: std::io::Error| format!("cannot give a file in {} to its owner: {why}", directory.display());
+    let failed =
+        |why: std::io::Error| format!("cannot give a file in {} to its owner: {why}", directory.display());
     let owner = std::fs::metadata(directory).map_err(failed)?;
     fchown(file, Some(owner.uid()), Some(owner.gid())).map_err(failed)
 }

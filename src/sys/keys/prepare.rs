@@ -45,7 +45,8 @@ pub fn step_keys(directory: &KeyDirectory, policy: &KeyPolicy, now: Timestamp) -
 /// without a while in which some validators see a broken zone.
 fn unlike(ring: &KeyRing, policy: &KeyPolicy) -> Option<String> {
     let mut keys = ring.keys.iter().filter(|key| key.state().0 < crate::sign::KeyState::Removed);
-    let other = keys.find(|key| key.algorithm != policy.algorithm || !policy.layout.roles().contains(&key.role))?;
+    let other =
+        keys.find(|key| key.algorithm != policy.algorithm || !policy.layout.roles().contains(&key.role))?;
     Some(format!(
         "key {} is a {} for {}, and the configuration asks for other ones: take `algorithm` and `keys` back, \
          or go unsigned first (`pointsman keys unsign`) and begin anew in another directory",
