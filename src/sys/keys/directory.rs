@@ -4,13 +4,14 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::rand::SystemRandom;
 
 use super::{files, pem};
 use crate::base::Timestamp;
 use crate::config::Dnssec;
+use crate::io::Clock;
 use crate::sign::{Algorithm, Flags, KeyRecord, KeyRing, Layout, Pkcs8, Role, SigningKey, ZoneKeys};
 use crate::wire::Name;
 
@@ -37,11 +38,11 @@ impl KeyDirectory {
         files::make_directory(path)?;
         files::check_directory(path)?;
         let lock = files::lock_file(&path.join(LOCK))?;
-        let late = Instant::now() + LOCK_WAIT;
+        let late = Clock.mono() + LOCK_WAIT;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
-                Err(TryLockError::WouldBlock) if Instant::now() < late => sleep(Duration::from_millis(10)),
+                Err(TryLockError::WouldBlock) if Clock.mono() < late => sleep(Duration::from_millis(10)),
                 Err(TryLockError::WouldBlock) => {
                     return Err(format!("another process keeps changing the keys in {}", path.display()));
                 }
