@@ -4,7 +4,7 @@
 //! what a signer needs to know of a zone's keys at one moment: which are published, which sign
 //! what, and what the parent shall hear (`zone_keys`). What the operator wants of keys is a
 //! [`KeyPolicy`] (`policy`); what is remembered of each (`life`) moves on by the clock, and by what
-//! is seen at the parent (`rollover`). Key files are read by `sys`.
+//! is seen at the parent (`rollover`); a [`ZoneView`] shows it (`view`). Key files are read by `sys`.
 
 mod key;
 mod life;
@@ -12,6 +12,7 @@ mod policy;
 mod rollover;
 #[cfg(test)]
 mod tests;
+mod view;
 mod zone_keys;
 
 pub use key::{
@@ -20,4 +21,5 @@ pub use key::{
 pub use life::{KEPT_AFTER_REMOVAL, KeyRecord, KeyState, Life, Refused, Turn, Unsign, Wait, WaitFor};
 pub use policy::{KeyPolicy, Layout, Lifetimes, Role, Timing};
 pub use rollover::KeyRing;
+pub use view::{KeyView, ParentView, ZoneView};
 pub use zone_keys::{KeyUse, SignatureTimes, ZoneKeys, ZoneKeysError};

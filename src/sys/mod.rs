@@ -6,7 +6,9 @@ mod log;
 mod passed;
 mod systemd;
 
-pub use keys::{KeyDirectory, Moved, load_keys, prepare_keys, step_keys};
+pub use keys::{
+    KeyDirectory, Moved, load_keys, prepare_keys, signed_zones, signing_key, step_keys, zone_keys,
+};
 pub use load::{control_socket, load, load_config, load_to_serve, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;

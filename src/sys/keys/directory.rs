@@ -174,7 +174,7 @@ impl KeyDirectory {
 ///
 /// # Errors
 /// A sentence with the cure.
-pub(super) fn signing_key(directory: &Path, record: &KeyRecord) -> Result<SigningKey, String> {
+pub fn signing_key(directory: &Path, record: &KeyRecord) -> Result<SigningKey, String> {
     let file = key_file(directory, record.algorithm, record.tag);
     let text = files::read_secret(&file)?;
     let named = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
@@ -191,7 +191,7 @@ pub(super) fn signing_key(directory: &Path, record: &KeyRecord) -> Result<Signin
 ///
 /// # Errors
 /// A sentence with the cure.
-pub(super) fn zone_keys(zone: &Name, dnssec: &Dnssec, ring: &KeyRing) -> Result<ZoneKeys, String> {
+pub fn zone_keys(zone: &Name, dnssec: &Dnssec, ring: &KeyRing) -> Result<ZoneKeys, String> {
     let mut found = Vec::new();
     for record in ring.keys.iter().filter(|key| key.state().0.is_published()) {
         found.push(Arc::new(signing_key(&dnssec.directory, record)?));

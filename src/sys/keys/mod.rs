@@ -15,5 +15,5 @@ mod files;
 mod pem;
 mod prepare;
 
-pub use directory::KeyDirectory;
-pub use prepare::{Moved, load_keys, prepare_keys, step_keys};
+pub use directory::{KeyDirectory, signing_key, zone_keys};
+pub use prepare::{Moved, load_keys, prepare_keys, signed_zones, step_keys};

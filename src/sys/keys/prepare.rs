@@ -64,7 +64,7 @@ pub fn prepare_keys(config: &Config, now: Timestamp) -> Result<Mistakes, Mistake
     if config.sites.len() > 1 {
         return Ok(mistakes);
     }
-    for (zone, dnssec) in signed(config) {
+    for (zone, dnssec) in signed_zones(config) {
         let moved = KeyDirectory::lock(&dnssec.directory)
             .and_then(|directory| step_keys(&directory, &dnssec.policy, now));
         match moved {
@@ -91,7 +91,7 @@ pub fn load_keys(config: &Config, now: Timestamp) -> Result<Vec<Arc<ZoneKeys>>, 
     let mut mistakes = Mistakes::default();
     let mut loaded = Vec::new();
     let many = config.sites.len() > 1;
-    for (zone, dnssec) in signed(config) {
+    for (zone, dnssec) in signed_zones(config) {
         match keys_of(&zone.name, dnssec, many, now) {
             Ok(Some(keys)) => loaded.push(Arc::new(keys)),
             Ok(None) if !many => {}
@@ -128,6 +128,6 @@ fn keys_of(zone: &Name, dnssec: &Dnssec, many: bool, now: Timestamp) -> Result<O
 }
 
 /// The zones that are signed.
-fn signed(config: &Config) -> impl Iterator<Item = (&ZoneFile, &Dnssec)> {
+pub fn signed_zones(config: &Config) -> impl Iterator<Item = (&ZoneFile, &Dnssec)> {
     config.zones.iter().filter_map(|zone| Some((zone, zone.dnssec.as_ref()?)))
 }
