@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ struct World {
     _regions: TcpListener,
     /// The process group that every successor stays in.
     group: Pid,
-    /// What the service manager is told.
-    manager: UnixDatagram,
+    /// The process that the service manager was told to be the service; 0: none.
+    manager: Arc<AtomicI32>,
 }
 
 impl World {
@@ -67,8 +67,7 @@ store: {{embedded: {{path: state}}}}
         );
         daemon.http = Some(([127, 0, 0, 1], http).into());
         install(&daemon, BINARY.as_ref());
-        let manager = UnixDatagram::bind(daemon.directory().join("notify.sock")).unwrap();
-        manager.set_nonblocking(true).unwrap();
+        let manager = listen_as_manager(UnixDatagram::bind(daemon.directory().join("notify.sock")).unwrap());
         let mut command = Command::new(program(&daemon));
         command.env_clear().env("NOTIFY_SOCKET", daemon.directory().join("notify.sock"));
         daemon.start_by(command);
@@ -100,14 +99,7 @@ store: {{embedded: {{path: state}}}}
 
     /// Which process the service manager was last told to be the service.
     fn main_process(&self) -> Option<Pid> {
-        let mut buffer = [0; 4096];
-        let mut main = None;
-        while let Ok(len) = self.manager.recv(&mut buffer) {
-            let said = String::from_utf8_lossy(&buffer[..len]);
-            let id = said.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok());
-            main = id.and_then(Pid::from_raw).or(main);
-        }
-        main
+        Pid::from_raw(self.manager.load(Ordering::Relaxed))
     }
 
     fn duty(&self, region: &str) -> String {
@@ -123,6 +115,21 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
+}
+
+/// Takes in what a service tells its manager; whoever tells waits until it is taken in.
+fn listen_as_manager(socket: UnixDatagram) -> Arc<AtomicI32> {
+    let main = Arc::<AtomicI32>::default();
+    let told = Arc::clone(&main);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(len) = socket.recv(&mut buffer) {
+            let said = String::from_utf8_lossy(&buffer[..len]);
+            let id = said.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok());
+            id.inspect(|id| told.store(*id, Ordering::Relaxed));
+        }
+    });
+    main
 }
 
 fn program(daemon: &Daemon) -> PathBuf {
