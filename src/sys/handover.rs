@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -28,6 +28,7 @@ use rustix::net::{
 };
 
 use super::Passed;
+use crate::io::Clock;
 
 /// Says to a process that it is a successor.
 const VARIABLE: &str = "POINTSMAN_SUCCEEDS";
@@ -210,10 +211,10 @@ fn say(mut line: &UnixStream, word: &str) -> io::Result<()> {
 }
 
 fn hear(mut line: &UnixStream, expected: &str, patience: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + patience;
+    let began = Clock.mono();
     let mut word = Vec::new();
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = patience.saturating_sub(Clock.mono().since(began));
         if left.is_zero() {
             return Err(io::Error::new(io::ErrorKind::TimedOut, format!("not within {patience:?}")));
         }
