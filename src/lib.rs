@@ -26,6 +26,7 @@ mod times;
 pub mod base;
 pub mod wire;
 pub mod zone;
+pub mod sign;
 pub mod config;
 pub mod health;
 pub mod cluster;

@@ -6,6 +6,7 @@ mod id;
 mod mistake;
 mod names;
 mod place;
+mod prefix;
 mod secret;
 mod time;
 mod token;
@@ -15,6 +16,7 @@ pub use id::{CheckId, ClusterId, Generation, GroupId, Index, Named, RegionId, Se
 pub use mistake::{Mistake, Mistakes, Severity};
 pub use names::nearest;
 pub use place::{Place, Source};
+pub use prefix::{Prefix, PrefixError};
 pub use secret::{Secret, SecretRef};
 pub use time::{Mono, Now, Timestamp, parse_span, show_span};
 pub use token::Token;
