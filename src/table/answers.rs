@@ -152,10 +152,10 @@ fn encode(ttl: u32, kind: u16, shares: &[(u32, Cow<'_, Addresses>)]) -> Answers 
     }
     for (_, addresses) in shares {
         for address in addresses.a.iter().take(ADDRESSES_MAX) {
-            push_record(&mut octets, RecordType::A, ttl, &address.octets());
+            push_record(&mut octets, RecordType::A, ttl, &[&address.octets()]);
         }
         for address in addresses.aaaa.iter().take(ADDRESSES_MAX) {
-            push_record(&mut octets, RecordType::AAAA, ttl, &address.octets());
+            push_record(&mut octets, RecordType::AAAA, ttl, &[&address.octets()]);
         }
     }
     Answers(octets.into())

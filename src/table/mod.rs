@@ -12,12 +12,16 @@ mod image;
 mod node;
 mod published;
 mod set;
+mod sign;
+mod signed;
 
 pub use answers::{Answers, Drawn};
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;
 pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT};
+pub use sign::{Canonical, Signing};
+pub use signed::{Block, Part, Signed, SignedZone};
 
 #[cfg(test)]
 mod tests;
