@@ -19,7 +19,7 @@ pub use answers::{Answers, Drawn};
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;
-pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT};
+pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT, push_record};
 pub use sign::{Canonical, Signing};
 pub use signed::{Block, Part, Signed, SignedZone};
 

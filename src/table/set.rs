@@ -69,6 +69,11 @@ impl<'t> Set<'t> {
         Self { rtype, count, records, tail, owner_len: owner_len as u16 }
     }
 
+    /// Records whose owner is the question and whose data holds no pointers.
+    pub fn plain(rtype: RecordType, count: u16, records: &'t [u8]) -> Self {
+        Self::new(rtype, count, records, &[], 0)
+    }
+
     /// How much of the image it takes.
     pub(super) fn octets(&self) -> usize {
         self.records.len() + self.tail.len()
@@ -164,7 +169,7 @@ fn put_short(octets: &mut [u8], at: usize, value: u16) {
 
 /// Appends a record whose owner is the question and whose data holds no names to compress.
 /// The data comes in parts.
-pub(super) fn push_record(out: &mut Vec<u8>, rtype: RecordType, ttl: u32, rdata: &[&[u8]]) {
+pub fn push_record(out: &mut Vec<u8>, rtype: RecordType, ttl: u32, rdata: &[&[u8]]) {
     push_frame(out, rtype, ttl);
     let len_at = out.len() - 2;
     rdata.iter().for_each(|part| out.extend_from_slice(part));
