@@ -610,7 +610,7 @@ fn check_answer(
         Err(Fault::Silence) => None,
     };
     let limit = match transport {
-        Transport::Tcp => 65_535,
+        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => 65_535,
         Transport::Udp => edns.map_or(512, |edns| edns.payload.clamp(512, UDP_PAYLOAD)),
     };
     prop_assert!(len <= usize::from(limit));
@@ -649,7 +649,13 @@ fn any_query() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_transport() -> impl Strategy<Value = Transport> {
-    prop::sample::select(vec![Transport::Udp, Transport::Tcp])
+    prop::sample::select(vec![
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Https,
+        Transport::Quic,
+    ])
 }
 
 #[test]

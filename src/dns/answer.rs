@@ -19,13 +19,43 @@ pub struct Asker {
     pub transport: Transport,
 }
 
-/// What a message came over: it decides how long the answer may be.
+/// What a message came over: it decides how long the answer may be, and whether others can see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     /// One datagram.
     Udp,
-    /// A stream, with the length before each message.
+    /// A stream, with the length before each message (RFC 7766).
     Tcp,
+    /// The same within TLS (RFC 7858).
+    Tls,
+    /// One HTTP request each, over TLS (RFC 8484).
+    Https,
+    /// One QUIC stream each (RFC 9250).
+    Quic,
+}
+
+impl Transport {
+    /// Whether nobody on the way can read the messages, so that their length is worth hiding
+    /// (RFC 7830).
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
+    }
+
+    /// Whether the client has shown that it is where it says: its address cannot be forged.
+    pub fn is_connected(self) -> bool {
+        self != Self::Udp
+    }
+
+    #[inline]
+    fn counter(self) -> Counter {
+        match self {
+            Self::Udp => Counter::Udp,
+            Self::Tcp => Counter::Tcp,
+            Self::Tls => Counter::Tls,
+            Self::Https => Counter::Https,
+            Self::Quic => Counter::Quic,
+        }
+    }
 }
 
 /// Answers a message, or decides not to (`None`). `out` holds the answer from its start on; an
@@ -41,10 +71,7 @@ pub fn answer(
     rng: &mut Rng,
     counts: &mut Counts,
 ) -> Option<usize> {
-    counts.add(match asker.transport {
-        Transport::Udp => Counter::Udp,
-        Transport::Tcp => Counter::Tcp,
-    });
+    counts.add(asker.transport.counter());
     let length = match Query::read(message) {
         Ok(Query { question, edns }) => {
             let limit = limit(asker.transport, edns.as_ref());
@@ -76,9 +103,9 @@ pub fn answer(
 #[inline]
 fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
     match (transport, edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
         (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)),
         (Transport::Udp, None) => usize::from(PLAIN_UDP_PAYLOAD),
+        _ => usize::from(u16::MAX),
     }
 }
 
