@@ -8,6 +8,7 @@
 
 mod answers;
 mod build;
+mod compile;
 mod image;
 mod node;
 mod published;
@@ -15,7 +16,7 @@ mod set;
 mod sign;
 mod signed;
 
-pub use answers::{Answers, Drawn};
+pub use answers::{Answers, Drawn, SetId, Variant};
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;
