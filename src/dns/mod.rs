@@ -6,9 +6,12 @@
 
 mod answer;
 mod counts;
+mod notary;
 mod reply;
 mod resolve;
+mod seal;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
+pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};

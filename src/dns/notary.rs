@@ -6,6 +6,8 @@
 //! comes again costs none. All memory is taken when the first signature is made; a server
 //! without signed zones takes none.
 
+use super::counts::{Counter, Counts};
+use super::resolve::Stop;
 use crate::sign::{NXNAME_BITMAP, SetName, Signer, push_nsec};
 use crate::table::{Canonical, Set, SignedZone, push_record};
 use crate::wire::{RecordType, hash_name};
@@ -75,10 +77,6 @@ pub(super) struct Sealed<'n> {
     pub(super) signatures: Set<'n>,
 }
 
-/// The budget of this second is used up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Overdrawn;
-
 impl Notary {
     /// For a thread that may make so many signatures a second. `seed` is nobody's to guess, so
     /// that nobody can ask for names that push one another out.
@@ -95,14 +93,14 @@ impl Notary {
         }
     }
 
-    /// Signs a claim about a name, given lower-cased, or finds the signature made before; the
-    /// second value tells which.
+    /// Signs a claim about a name, given lower-cased, or finds the signature made before.
     pub(super) fn seal(
         &mut self,
         (zone, number, epoch): (&SignedZone, u16, u64),
         name: &[u8],
         claim: Claim<'_>,
-    ) -> Result<(Sealed<'_>, bool), Overdrawn> {
+        counts: &mut Counts,
+    ) -> Result<Sealed<'_>, Stop> {
         let (wildcard, rtype) = match claim {
             Claim::Absent => (0, RecordType::NSEC),
             Claim::Lacking { wildcard, .. } => (wildcard, RecordType::NSEC),
@@ -112,11 +110,16 @@ impl Notary {
         let hash = hash_name(name).wrapping_add(self.seed ^ u64::from(rtype.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let at = (hash >> 32) as usize % SLOTS;
         if self.slots.get(at).is_some_and(|slot| slot.is_about(key, name)) {
-            let slot = self.slots.get(at).ok_or(Overdrawn)?;
-            return Ok((slot.sealed(), false));
+            counts.add(Counter::SealFound);
+            return self.slots.get(at).map(Slot::sealed).ok_or(Stop::Unsigned);
         }
         let signers = zone.keys.zone_signers().len() as u32;
-        self.left = self.left.checked_sub(signers).ok_or(Overdrawn)?;
+        let Some(left) = self.left.checked_sub(signers) else {
+            counts.add(Counter::SealRefused);
+            return Err(Stop::Overdrawn);
+        };
+        self.left = left;
+        counts.add(Counter::SealMade);
         let (nsec_len, signatures) = self.tools.sign(zone, name, claim);
         // The one allocation on this path, once in a thread's life: most servers sign nothing.
         self.slots.resize(SLOTS, Slot::EMPTY);
@@ -133,7 +136,7 @@ impl Notary {
             slot.signatures = signatures;
             slot.len = (name.len() + records.len()) as u16;
         }
-        Ok((sealed(records, nsec_len, signatures), true))
+        Ok(sealed(records, nsec_len, signatures))
     }
 }
 

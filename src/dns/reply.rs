@@ -45,6 +45,13 @@ impl Owner {
     }
 }
 
+/// A point in a reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    at: usize,
+    records: [u16; 3],
+}
+
 /// A reply in the making.
 pub(super) struct Reply<'a> {
     writer: Writer<'a>,
@@ -115,6 +122,23 @@ impl<'a> Reply<'a> {
     #[inline]
     pub(super) fn set_rcode(&mut self, rcode: Rcode) {
         self.rcode = rcode;
+    }
+
+    /// Where the next record goes, for [`Reply::go_back`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark { at: self.writer.len(), records: self.records }
+    }
+
+    /// Takes back what was put since.
+    pub(super) fn go_back(&mut self, mark: Mark) {
+        self.writer.rewind(mark.at);
+        self.records = mark.records;
+    }
+
+    /// Takes all records back: what is left of a signed answer that does not fit proves nothing.
+    pub(super) fn clear(&mut self) {
+        self.writer.rewind(self.question_end);
+        self.records = [0; 3];
     }
 
     /// Takes everything back and says only this.

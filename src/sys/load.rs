@@ -24,7 +24,7 @@ pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-            let setup = Setup::new(Arc::new(config), image, workflows);
+            let setup = Setup::new(Arc::new(config), image, workflows, Vec::new());
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

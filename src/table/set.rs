@@ -152,6 +152,11 @@ impl<'t> Set<'t> {
         self.records.get(FRAME..FRAME + len).unwrap_or_default()
     }
 
+    /// Where each of the records starts.
+    pub fn starts(&self) -> impl Iterator<Item = usize> + use<'t> {
+        self.data_spans().map(|(at, _)| at - FRAME)
+    }
+
     /// Where in the records the data of each one stands, and how long it is.
     pub fn data_spans(&self) -> impl Iterator<Item = (usize, usize)> + use<'t> {
         let records = self.records;

@@ -4,16 +4,23 @@
 //! are signed when they are asked for. This here is the rest, and with a million records it
 //! takes a while: it comes apart into pieces of work that know nothing of one another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::answers::Answers;
 use super::image::Image;
 use super::node::{Flags, Node};
 use super::set::{QUESTION_AT, Set};
 use super::signed::{BlockWriter, Kind, Part, Signed, SignedZone};
+use super::union::{UnionSigner, original_ttl, unions};
 use crate::base::{Index, Named, ServiceId, Timestamp};
-use crate::config::Service;
+use crate::config::{Records, Service};
+use crate::region::{Choice, Pick};
 use crate::sign::{SetName, Signer, Validity, ZoneKeys, push_bitmap, push_nsec};
 use crate::wire::{RecordType, expand_rdata};
+
+/// Of services with up to so many regions the sets are signed that stand for all but one.
+const BUT_ONE_MAX: usize = 8;
 
 /// A piece of work: what is to be signed, by which keys, and from when on.
 pub struct Signing<'a> {
@@ -63,19 +70,15 @@ impl<'a> Signing<'a> {
 
     /// Puts the pieces together, in their order.
     pub fn finish(self, parts: Vec<Part>) -> Signed {
-        let parts = parts.into_iter().filter(|part| !part.octets.is_empty()).collect();
-        Signed { parts, zones: self.zones, epoch: self.epoch }
+        let mut parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let unions = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.unions)).collect();
+        Signed { parts, zones: self.zones, unions, epoch: self.epoch }
     }
 }
 
 /// The types that a service may ever give.
-pub(super) fn dynamic_types(service: &Service) -> Vec<RecordType> {
-    let a = service.answers.values().any(|addresses| !addresses.a.is_empty());
-    let aaaa = service.answers.values().any(|addresses| !addresses.aaaa.is_empty());
-    [(RecordType::A, a), (RecordType::AAAA, aaaa)]
-        .into_iter()
-        .filter_map(|(rtype, given)| given.then_some(rtype))
-        .collect()
+fn dynamic_types(service: &Service) -> BTreeSet<RecordType> {
+    service.answers.values().flat_map(Records::sets).map(|(rtype, _)| rtype).collect()
 }
 
 struct Work<'s, 'a> {
@@ -92,6 +95,7 @@ struct Tools {
     canonical: Canonical,
     nsec: Vec<u8>,
     types: Vec<RecordType>,
+    union: UnionSigner,
 }
 
 impl Work<'_, '_> {
@@ -117,7 +121,12 @@ impl Work<'_, '_> {
         if flags.has(Flags::APEX) {
             self.keys(zone, node, &mut types);
         }
-        self.denials(zone, node, &mut types);
+        let service = node.service().filter(|id| id.position() < self.signing.services.len());
+        let service = service.map(|id| &self.signing.services[id]);
+        if let Some(service) = service {
+            self.service(zone, node, service);
+        }
+        self.denials(zone, node, service, &mut types);
         self.tools.types = types;
         self.part.push(node.number(), &self.block);
     }
@@ -157,16 +166,55 @@ impl Work<'_, '_> {
         }
     }
 
+    /// What a service may give, region by region, so that no flip waits for a signature. The sets
+    /// that unite regions are too many to sign them all: those of all regions together are, and
+    /// those of all but one.
+    fn service(&mut self, zone: &SignedZone, node: &Node<'_>, service: &Service) {
+        let regions: Vec<_> = service.answers.keys().copied().collect();
+        let ttl = original_ttl(service);
+        for region in &regions {
+            let answers = Answers::compile(service, &Choice { pick: Pick::One(vec![(*region, 1)]), ttl });
+            for (id, set) in answers.sets() {
+                let Ok(id) = u16::try_from(id.0) else { continue };
+                let name = SetName { owner: node.name(), rtype: set.rtype, ttl };
+                let Tools { signer, canonical, .. } = &mut self.tools;
+                canonical.take(node.name(), &set);
+                let block = &mut self.block;
+                block.begin(Kind::Drawn, RecordType(id));
+                signer.sign(&zone.keys, name, canonical.rdatas(), zone.validity, |head, signature| {
+                    block.record(RecordType::RRSIG, ttl, &[head, signature]);
+                });
+            }
+        }
+        let but_one = regions.iter().filter(|_| (3..=BUT_ONE_MAX).contains(&regions.len()));
+        let but_one = but_one.map(|out| regions.iter().copied().filter(|region| region != out).collect());
+        for together in but_one.chain([regions.clone()]) {
+            let answers = Answers::compile(service, &Choice { pick: Pick::All(together), ttl });
+            for (_, set) in unions(service, &answers) {
+                let Tools { union, .. } = &mut self.tools;
+                let digest = union.take(node.name(), ttl, &set);
+                let records = union.sign(zone, node.name(), ttl, set.rtype);
+                self.part.unions.push((digest, records));
+            }
+        }
+    }
+
     /// What is not there. A name of a service has each type that it may ever give, but for the
     /// one that a question finds missing: what a cache concludes about the others holds after
     /// the next flip too, and what it concludes about this one holds no longer than the TTL of
-    /// the service.
-    fn denials(&mut self, zone: &SignedZone, node: &Node<'_>, types: &mut Vec<RecordType>) {
-        let service = node.service().filter(|id| id.position() < self.signing.services.len());
-        let dynamic = service.map_or_else(Vec::new, |id| dynamic_types(&self.signing.services[id]));
-        types.extend_from_slice(&dynamic);
+    /// the service. CNAME is never among them: with it the record would prove nothing about other
+    /// types (RFC 6840 §4.3).
+    fn denials(
+        &mut self,
+        zone: &SignedZone,
+        node: &Node<'_>,
+        service: Option<&Service>,
+        types: &mut Vec<RecordType>,
+    ) {
+        let dynamic = service.map_or_else(BTreeSet::new, dynamic_types);
+        types.extend(dynamic.iter().filter(|rtype| **rtype != RecordType::CNAME));
         self.denial(zone, node, types, (Kind::Set, Kind::Signature, RecordType::NSEC));
-        for lacking in dynamic {
+        for lacking in dynamic.into_iter().filter(|rtype| *rtype != RecordType::CNAME) {
             let mut types: Vec<_> = types.iter().copied().filter(|rtype| *rtype != lacking).collect();
             self.denial(zone, node, &mut types, (Kind::Lack, Kind::LackSignature, lacking));
         }

@@ -8,9 +8,11 @@
 //! ```
 //! Unsigned zones have nothing here, and a table without a signed one has none of this at all.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::answers::SetId;
 use super::node::Node;
 use super::set::{Set, push_record};
 use crate::sign::{Validity, ZoneKeys};
@@ -30,15 +32,25 @@ pub(super) enum Kind {
     Lack,
     /// Signatures over that one.
     LackSignature,
+    /// Signatures over one of the sets of a service: the number of the set is in the place of
+    /// the type.
+    Drawn,
 }
+
+/// What is no signature.
+const UNSIGNED: [u16; 2] = [Kind::Set as u16, Kind::Lack as u16];
 
 /// What makes signed zones of zones: signatures, keys, and NSEC records at each name.
 pub struct Signed {
     /// In the order of the nodes they are about.
     pub(super) parts: Vec<Part>,
     pub(super) zones: Vec<Option<SignedZone>>,
+    pub(super) unions: HashMap<SetDigest, Box<[u8]>>,
     pub(super) epoch: u64,
 }
+
+/// What identifies a set with its owner, type, TTL and data: SHA-256 over its canonical form.
+pub(super) type SetDigest = [u8; 32];
 
 /// What it takes to sign in a zone as long as these signatures last.
 #[derive(Clone, Debug)]
@@ -58,6 +70,7 @@ pub struct Part {
     index: NameIndex,
     /// The last node it knows.
     last: u32,
+    pub(super) unions: Vec<(SetDigest, Box<[u8]>)>,
 }
 
 /// What is signed at one name.
@@ -78,15 +91,18 @@ impl Signed {
     #[inline]
     pub fn block(&self, node: &Node<'_>) -> Option<Block<'_>> {
         let number = node.number();
-        let part = self.parts.get(self.parts.partition_point(|part| part.last < number))?;
-        let at = part.index.find(hash_node(number), |at| part.node_at(at) == number)?;
-        part.block(at)
+        self.parts.get(self.parts.partition_point(|part| part.last < number))?.block(node)
     }
 
     /// No two makings have the same number.
     #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Signatures over sets that unite regions of a service, by what is signed ([`SetDigest`]).
+    pub(super) fn union(&self, digest: &SetDigest) -> Option<&[u8]> {
+        self.unions.get(digest).map(|records| &**records)
     }
 
     /// How many octets of memory it takes.
@@ -98,7 +114,7 @@ impl Signed {
     pub fn len(&self) -> usize {
         let blocks = self.parts.iter().flat_map(Part::blocks);
         let entries = blocks.flat_map(|block| block.entries.iter().map(read_entry));
-        entries.filter(|[kind, ..]| kind % 2 == 1).map(|[_, _, count, _]| usize::from(count)).sum()
+        entries.filter(|[kind, ..]| !UNSIGNED.contains(kind)).map(|[_, _, count, _]| usize::from(count)).sum()
     }
 
     /// Whether there are none.
@@ -117,7 +133,7 @@ impl<'t> Block<'t> {
                 let what = match kind {
                     Kind::Set => rtype,
                     Kind::Lack => RecordType::NSEC,
-                    Kind::Signature | Kind::LackSignature => RecordType::RRSIG,
+                    Kind::Signature | Kind::LackSignature | Kind::Drawn => RecordType::RRSIG,
                 };
                 return Some(Set::new(what, count, self.bodies.get(start..end)?, &[], 0));
             }
@@ -137,6 +153,18 @@ impl<'t> Block<'t> {
         self.get(Kind::Signature, rtype)
     }
 
+    /// The signatures over one of the sets of a service.
+    #[inline]
+    pub fn drawn(&self, id: SetId) -> Option<Set<'t>> {
+        self.get(Kind::Drawn, RecordType(u16::try_from(id.0).ok()?))
+    }
+
+    /// One of the signatures, for who asks for any (RFC 8482 applies to such questions as well).
+    pub fn some_signature(&self) -> Option<Set<'t>> {
+        let first = self.entries.iter().map(read_entry).find(|[kind, ..]| *kind == Kind::Signature as u16);
+        self.signature(RecordType(first?[1]))
+    }
+
     /// The NSEC record that says that a type is not there, and its signatures.
     pub fn denial(&self, rtype: RecordType) -> Option<(Set<'t>, Set<'t>)> {
         self.get(Kind::Lack, rtype).zip(self.get(Kind::LackSignature, rtype)).or_else(|| {
@@ -147,6 +175,10 @@ impl<'t> Block<'t> {
 }
 
 impl Part {
+    pub(super) fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
     pub(super) fn push(&mut self, node: u32, block: &BlockWriter) {
         let at = self.octets.len() as u32;
         self.octets.extend(node.to_ne_bytes());
@@ -158,11 +190,18 @@ impl Part {
         self.last = node;
     }
 
+    /// What is signed at a name.
+    #[inline]
+    pub fn block(&self, node: &Node<'_>) -> Option<Block<'_>> {
+        let number = node.number();
+        self.block_at(self.index.find(hash_node(number), |at| self.node_at(at) == number)?)
+    }
+
     fn node_at(&self, at: u32) -> u32 {
         node_at(&self.octets, at)
     }
 
-    fn block(&self, at: u32) -> Option<Block<'_>> {
+    fn block_at(&self, at: u32) -> Option<Block<'_>> {
         let ([_, _, _, _, a, b], rest) = self.octets.get(at as usize..)?.split_first_chunk::<HEAD>()?;
         let (entries, bodies) = rest.split_at_checked(usize::from(u16::from_ne_bytes([*a, *b])) * ENTRY)?;
         Some(Block { entries: entries.as_chunks().0, bodies })
@@ -171,7 +210,7 @@ impl Part {
     fn blocks(&self) -> impl Iterator<Item = Block<'_>> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let block = self.block(at)?;
+            let block = self.block_at(at)?;
             let bodies: usize = block.entries.iter().map(|entry| usize::from(read_entry(entry)[3])).sum();
             at += (HEAD + block.entries.len() * ENTRY + bodies) as u32;
             Some(block)
@@ -205,6 +244,16 @@ impl BlockWriter {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.bodies.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds an entry that is there already: records of one length each.
+    pub(super) fn entry(&mut self, kind: Kind, rtype: u16, records: &[u8], count: u16) {
+        self.entries.push([kind as u16, rtype, count, records.len() as u16]);
+        self.bodies.extend_from_slice(records);
     }
 
     /// Begins an entry.
