@@ -359,10 +359,10 @@ impl<'z> Builder<'z> {
                     return None;
                 }
                 let zone = &self.zones[usize::from(node.zone())];
-                let stands = zone.find(name).into_iter().flat_map(|owner| owner.sets());
+                let mut stands = zone.find(name).into_iter().flat_map(|owner| owner.sets());
                 let clashes =
                     |rtype: RecordType| leads || rtype == RecordType::CNAME || given.contains(&rtype);
-                if let Some(set) = stands.filter(|set| clashes(set.rtype())).next() {
+                if let Some(set) = stands.find(|set| clashes(set.rtype())) {
                     let message = format!("{shown} has a record of type {} at {}", set.rtype(), set.place(0));
                     let help = match leads {
                         true => "delete that record: the service gives a CNAME, which stands alone",

@@ -117,11 +117,10 @@ impl<'s> Compiler<'s> {
         match regions {
             [] => return None,
             [region] => {
-                let mut id = self.first_set(*region);
                 let service = self.service;
-                for (rtype, rdatas) in service.answers.get(region)?.sets() {
+                let numbers = self.first_set(*region)..;
+                for (id, (rtype, rdatas)) in numbers.zip(service.answers.get(region)?.sets()) {
                     self.set(rtype, rdatas.iter().map(|rdata| &**rdata), id);
-                    id += 1;
                 }
             }
             _ => {
