@@ -353,9 +353,8 @@ impl Daemon {
         };
         let Setup { config, image, .. } = &*self.setup;
         let (answers, unions) = (&self.answers, &mut self.unions);
-        let mut sealed = |id: ServiceId| {
-            unions.compile(image, signed, &config.services[id], &answers[id.0 as usize])
-        };
+        let mut sealed =
+            |id: ServiceId| unions.compile(image, signed, &config.services[id], &answers[id.0 as usize]);
         if anew || self.sealed.len() != answers.len() {
             self.sealed = config.services.ids().map(sealed).collect();
         } else {

@@ -107,7 +107,8 @@ impl Notary {
             Claim::Expanded { wildcard, set, .. } => (wildcard, set.rtype),
         };
         let key = Key { epoch, wildcard, zone: number, rtype: rtype.0 };
-        let hash = hash_name(name).wrapping_add(self.seed ^ u64::from(rtype.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash =
+            hash_name(name).wrapping_add(self.seed ^ u64::from(rtype.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let at = (hash >> 32) as usize % SLOTS;
         if self.slots.get(at).is_some_and(|slot| slot.is_about(key, name)) {
             counts.add(Counter::SealFound);
@@ -186,10 +187,16 @@ impl Tools {
                 push_record(records, RecordType::NSEC, ttl, &[rdata]);
                 let nsec_len = records.len();
                 let set = SetName { owner: name, rtype: RecordType::NSEC, ttl };
-                signer.sign(&zone.keys, set, std::iter::once(&rdata[..]), zone.validity, |head, signature| {
-                    push_record(records, RecordType::RRSIG, ttl, &[head, signature]);
-                    count += 1;
-                });
+                signer.sign(
+                    &zone.keys,
+                    set,
+                    std::iter::once(&rdata[..]),
+                    zone.validity,
+                    |head, signature| {
+                        push_record(records, RecordType::RRSIG, ttl, &[head, signature]);
+                        count += 1;
+                    },
+                );
                 nsec_len
             }
             Claim::Expanded { owner, set, .. } => {

@@ -140,6 +140,20 @@ impl<'a> Reply<'a> {
         self.rcode = rcode;
     }
 
+    /// Whether the client wants signatures (RFC 3225 §3).
+    #[inline]
+    pub(super) fn wants_signatures(&self) -> bool {
+        self.opt.as_ref().is_some_and(|opt| opt.dnssec_ok)
+    }
+
+    /// Says that the zone denies compactly: a name that does not exist is NOERROR, but for those
+    /// who understand (RFC 9824 §5.1).
+    pub(super) fn set_compact(&mut self) {
+        if !self.opt.as_mut().is_some_and(Opt::set_compact) {
+            self.rcode = Rcode::NOERROR;
+        }
+    }
+
     /// Where the next record goes, for [`Reply::go_back`].
     pub(super) fn mark(&self) -> Mark {
         Mark { at: self.writer.len(), records: self.records }

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
+use super::desk::Desk;
 use super::notary::Notary;
 use super::reply::{Owner, Reply, Section};
 use super::seal::Denied;
@@ -33,16 +34,19 @@ pub(super) fn resolve(
     reply: &mut Reply<'_>,
     question: &Question<'_>,
     table: &Table,
-    rng: &mut Rng,
-    counts: &mut Counts,
-    notary: &mut Notary,
+    desk: &mut Desk,
 ) -> Outcome {
+    let Desk { rng, counts, notary, now } = desk;
     let mut name = [0; NAME_OCTETS_MAX];
     let Some(lowered) = name.get_mut(..question.name.len()) else { return Ok(()) };
     lowered.copy_from_slice(question.name);
     lowered.make_ascii_lowercase();
+    let signed = table.signed().filter(|_| reply.wants_signatures());
+    if signed.is_some() {
+        notary.tell_time(*now);
+    }
     let mut walk = Walk {
-        signed: table.signed().filter(|_| reply.wants_signatures()),
+        signed,
         notary,
         owner: reply.question(),
         reply,

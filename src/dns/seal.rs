@@ -69,7 +69,13 @@ impl<'t> Walk<'_, '_, 't> {
     }
 
     /// Puts signatures with a TTL no higher than that of the set.
-    fn put_signatures(&mut self, section: Section, signatures: Option<Set<'_>>, owner: Owner, ttl_max: u32) -> Outcome {
+    fn put_signatures(
+        &mut self,
+        section: Section,
+        signatures: Option<Set<'_>>,
+        owner: Owner,
+        ttl_max: u32,
+    ) -> Outcome {
         let signatures = signatures.ok_or(Stop::Unsigned)?;
         self.put_within(section, &signatures, owner, ttl_max)
     }
@@ -144,7 +150,8 @@ impl<'t> Walk<'_, '_, 't> {
             Denied::Type(node) => {
                 let block = signed.block(&node);
                 let Some(name) = self.expanded(&node) else {
-                    let (nsec, signatures) = block.and_then(|block| block.denial(self.rtype)).ok_or(Stop::Unsigned)?;
+                    let (nsec, signatures) =
+                        block.and_then(|block| block.denial(self.rtype)).ok_or(Stop::Unsigned)?;
                     self.put_within(section, &nsec, self.owner, ttl)?;
                     return self.put_within(section, &signatures, self.owner, ttl);
                 };
@@ -167,7 +174,9 @@ impl<'t> Walk<'_, '_, 't> {
     /// What the side above has to say about a delegation: the keys of the zone below, or that
     /// they are nobody's to check (RFC 4035 §3.1.4, RFC 9824 §3.4).
     pub(super) fn seal_cut(&mut self, cut: &Node<'t>, owner: Owner) -> Outcome {
-        let Some(signed) = self.signed.filter(|signed| signed.zone(cut.zone()).is_some()) else { return Ok(()) };
+        let Some(signed) = self.signed.filter(|signed| signed.zone(cut.zone()).is_some()) else {
+            return Ok(());
+        };
         let block = signed.block(cut).ok_or(Stop::Unsigned)?;
         let (set, signatures) = match cut.set(RecordType::DS) {
             Some(ds) => (ds, block.signature(RecordType::DS).ok_or(Stop::Unsigned)?),

@@ -9,8 +9,7 @@ use crate::wire::{NAME_OCTETS_MAX, RecordType, write_bitmap};
 
 /// What an NSEC record that says that a name does not exist has in its bitmap (RFC 9824 §3.1):
 /// RRSIG, NSEC, NXNAME.
-pub const NXNAME_BITMAP: [u8; 19] =
-    [0, 17, 0, 0, 0, 0, 0, 0b11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80];
+pub const NXNAME_BITMAP: [u8; 19] = [0, 17, 0, 0, 0, 0, 0, 0b11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80];
 
 /// Appends the RDATA of an NSEC record at `owner`.
 pub fn push_nsec(owner: &[u8], bitmap: &[u8], out: &mut Vec<u8>) {

@@ -40,7 +40,10 @@ impl Validity {
     fn jittered(self, seed: u64) -> Self {
         let span = self.expiration.wrapping_sub(self.inception).saturating_sub(SKEW);
         let early = (seed >> 32) as u32 % (span / JITTER_PARTS).max(1);
-        Self { inception: self.inception.wrapping_sub(early), expiration: self.expiration.wrapping_sub(early) }
+        Self {
+            inception: self.inception.wrapping_sub(early),
+            expiration: self.expiration.wrapping_sub(early),
+        }
     }
 }
 

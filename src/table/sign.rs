@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answers::Answers;
 use super::image::Image;
@@ -16,11 +17,14 @@ use super::union::{UnionSigner, original_ttl, unions};
 use crate::base::{Index, Named, ServiceId, Timestamp};
 use crate::config::{Records, Service};
 use crate::region::{Choice, Pick};
-use crate::sign::{SetName, Signer, Validity, ZoneKeys, push_bitmap, push_nsec};
+use crate::sign::{SetName, SignatureTimes, Signer, Validity, ZoneKeys, push_bitmap, push_nsec};
 use crate::wire::{RecordType, expand_rdata};
 
 /// Of services with up to so many regions the sets are signed that stand for all but one.
 const BUT_ONE_MAX: usize = 8;
+
+/// Signatures are made anew no more often than this, whatever the configuration says.
+const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 /// A piece of work: what is to be signed, by which keys, and from when on.
 pub struct Signing<'a> {
@@ -29,6 +33,7 @@ pub struct Signing<'a> {
     zones: Vec<Option<SignedZone>>,
     nodes: Vec<u32>,
     epoch: u64,
+    renew_at: Timestamp,
 }
 
 impl<'a> Signing<'a> {
@@ -51,16 +56,22 @@ impl<'a> Signing<'a> {
         zones.iter().any(Option::is_some).then(|| Self {
             image,
             services,
-            zones,
             nodes: image.nodes().map(|node| node.number()).collect(),
             epoch: now.as_nanosecond() as u64,
+            renew_at: renew_at(&zones, now),
+            zones,
         })
     }
 
     /// Signs one of so many pieces. They may be signed at the same time.
     pub fn part(&self, nth: usize, of: usize) -> Part {
         let each = self.nodes.len().div_ceil(of.max(1)).max(1);
-        let mut work = Work { signing: self, part: Part::default(), block: BlockWriter::default(), tools: Tools::default() };
+        let mut work = Work {
+            signing: self,
+            part: Part::default(),
+            block: BlockWriter::default(),
+            tools: Tools::default(),
+        };
         for number in self.nodes.chunks(each).nth(nth).unwrap_or_default() {
             work.node(&self.image.node(*number));
         }
@@ -72,8 +83,17 @@ impl<'a> Signing<'a> {
     pub fn finish(self, parts: Vec<Part>) -> Signed {
         let mut parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let unions = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.unions)).collect();
-        Signed { parts, zones: self.zones, unions, epoch: self.epoch }
+        Signed { parts, zones: self.zones, unions, epoch: self.epoch, renew_at: self.renew_at }
     }
+}
+
+/// When the first of these zones is to be signed anew.
+fn renew_at(zones: &[Option<SignedZone>], now: Timestamp) -> Timestamp {
+    let spans = zones.iter().flatten().map(|zone| {
+        let SignatureTimes { validity, refresh } = zone.keys.times();
+        validity.saturating_sub(refresh).max(RENEWAL_MIN)
+    });
+    spans.min().and_then(|span| now.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// The types that a service may ever give.
@@ -100,7 +120,9 @@ struct Tools {
 
 impl Work<'_, '_> {
     fn node(&mut self, node: &Node<'_>) {
-        let Some(zone) = self.signing.zones.get(usize::from(node.zone())).and_then(Option::as_ref) else { return };
+        let Some(zone) = self.signing.zones.get(usize::from(node.zone())).and_then(Option::as_ref) else {
+            return;
+        };
         let flags = node.flags();
         // Below a delegation or a DNAME nothing is ours to say (RFC 4035 §2.2).
         if flags.has(Flags::COVERED) {
@@ -145,9 +167,11 @@ impl Work<'_, '_> {
     /// The sets that make the keys known.
     fn keys(&mut self, zone: &SignedZone, node: &Node<'_>, types: &mut Vec<RecordType>) {
         let keys = &zone.keys;
-        for (rtype, rdatas) in
-            [(RecordType::DNSKEY, keys.dnskeys()), (RecordType::CDS, keys.cds()), (RecordType::CDNSKEY, keys.cdnskeys())]
-        {
+        for (rtype, rdatas) in [
+            (RecordType::DNSKEY, keys.dnskeys()),
+            (RecordType::CDS, keys.cds()),
+            (RecordType::CDNSKEY, keys.cdnskeys()),
+        ] {
             if rdatas.is_empty() {
                 continue;
             }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::answers::SetId;
 use super::node::Node;
 use super::set::{Set, push_record};
+use crate::base::Timestamp;
 use crate::sign::{Validity, ZoneKeys};
 use crate::wire::{NameIndex, RecordType};
 
@@ -47,6 +48,7 @@ pub struct Signed {
     pub(super) zones: Vec<Option<SignedZone>>,
     pub(super) unions: HashMap<SetDigest, Box<[u8]>>,
     pub(super) epoch: u64,
+    pub(super) renew_at: Timestamp,
 }
 
 /// What identifies a set with its owner, type, TTL and data: SHA-256 over its canonical form.
@@ -103,6 +105,11 @@ impl Signed {
     /// Signatures over sets that unite regions of a service, by what is signed ([`SetDigest`]).
     pub(super) fn union(&self, digest: &SetDigest) -> Option<&[u8]> {
         self.unions.get(digest).map(|records| &**records)
+    }
+
+    /// When all of this is to be made anew.
+    pub fn renew_at(&self) -> Timestamp {
+        self.renew_at
     }
 
     /// How many octets of memory it takes.
@@ -244,10 +251,6 @@ impl BlockWriter {
     pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.bodies.clear();
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Adds an entry that is there already: records of one length each.
