@@ -6,7 +6,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info};
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Signs all that stands still in the zones that have keys. Takes about 20 µs for each signature
 /// and processor: not to be called on the loop.
 pub(super) fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>> {
-    let began = Instant::now();
+    let began = Clock.mono();
     let signing = Signing::new(&setup.image, &setup.config.services, keys, Clock.now().wall)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let parts = std::thread::scope(|scope| {
@@ -43,7 +43,7 @@ pub(super) fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>>
         parts.collect::<Result<Vec<_>, _>>().unwrap_or_else(|broken| std::panic::resume_unwind(broken))
     });
     let signed = Arc::new(signing.finish(parts));
-    let (count, took) = (signed.len(), began.elapsed());
+    let (count, took) = (signed.len(), Clock.mono().since(began));
     telemetry::signed(count, took, signed.renew_at());
     info!(
         event = "dnssec.signed", signatures = count, octets = signed.octets(), renewed = %signed.renew_at(),
@@ -52,11 +52,14 @@ pub(super) fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>>
     Some(signed)
 }
 
+/// For which image, and what.
+type Made = (Arc<Image>, Option<Arc<Signed>>);
+
 /// When signatures are made anew, and the work while it is under way.
 pub(super) struct Signatures {
     keys: Vec<Arc<ZoneKeys>>,
     due: Option<Timestamp>,
-    work: Option<JoinHandle<(Arc<Image>, Option<Arc<Signed>>)>>,
+    work: Option<JoinHandle<Made>>,
     /// Keys changed while signatures were made with those before.
     outdated: bool,
 }
