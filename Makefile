@@ -1,6 +1,6 @@
 # Everything a developer needs has a short name here; each is one command that also runs alone.
 
-.PHONY: demo test test-long lint doc deny bench clean
+.PHONY: demo test test-long lint doc deny bench bench-peers clean
 
 # The main job, in under a minute, with nothing else installed.
 demo:
@@ -31,6 +31,11 @@ deny:
 bench:
 	cargo bench --bench udp_load
 	cargo bench --bench table
+
+# The same beside gdnsd, Knot, NSD, PowerDNS and BIND, which it installs (about 20 minutes).
+bench-peers:
+	cargo bench --bench peers -- --install
+	cargo bench --bench peers -- zone dynamic --quota 15
 
 clean:
 	cargo clean

@@ -19,18 +19,16 @@
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 use std::fmt::Write as _;
-use std::fs;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pointsman::base::{Generation, RegionId};
-use pointsman::dns::{Asker, Counts, Transport, answer};
+use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::region::{Choice, Pick};
 use pointsman::serve::mmsg::Batch;
 use pointsman::serve::{Server, Sockets};
@@ -40,8 +38,9 @@ use pointsman::wire::{Name, RecordType, ask};
 #[path = "../tests/zoo/mod.rs"]
 mod zoo;
 
-const SERVER_CORE: &str = "0";
-const CLIENT_CORE: &str = "1";
+mod common;
+use common::{Group, SERVER_CORE, cpu_ns, pin_to_client_core, spread};
+
 /// Names asked for, of each kind.
 const NAMES: usize = 1000;
 
@@ -72,14 +71,14 @@ fn run(options: &Options) {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return println!("this takes two cores");
     }
-    let this = std::process::id().to_string();
-    let pinned =
-        Command::new("taskset").args(["-a", "-p", "-c", CLIENT_CORE, &this]).stdout(Stdio::null()).status();
-    assert!(pinned.is_ok_and(|status| status.success()), "needs taskset(1)");
+    pin_to_client_core();
     let servers = [Running::start("pointsman"), Running::start("echo")];
-    let group = options.quota.map(|quota| Group::hold(quota, &servers));
+    let group = options.quota.map(Group::new);
     let load = match &group {
-        Some(_) => format!("held to {} % of the core", options.quota.unwrap_or_default()),
+        Some(group) => {
+            group.hold(&servers.each_ref().map(|server| server.child.id()));
+            format!("held to {} % of the core", options.quota.unwrap_or_default())
+        }
         None => "light".to_owned(),
     };
     println!("{} rounds of {:?}, window {}, {load}", options.rounds, options.leg, options.window);
@@ -105,13 +104,13 @@ fn run(options: &Options) {
 
 /// What it takes to find and write an answer, hot, without any system call.
 fn engine_ns(queries: &[Vec<u8>]) -> f64 {
-    let (table, mut rng, mut counts) = (table(), fastrand::Rng::with_seed(1), Counts::default());
+    let (table, mut desk) = (table(), Desk::new(fastrand::Rng::with_seed(1), 0));
     let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Udp };
     let mut out = [0; 1232];
     let mut turn = || {
         let started = Instant::now();
         for query in queries {
-            black_box(answer(black_box(query), &mut out, &table, &asker, &mut rng, &mut counts));
+            black_box(answer(black_box(query), &mut out, &table, &asker, &mut desk));
         }
         started.elapsed().as_nanos() as f64 / queries.len() as f64
     };
@@ -133,16 +132,6 @@ fn report(kind: &str, rounds: &[[Leg; 2]]) {
         );
     }
     println!("  ratio {:.3} ± {:.3}", ratio.0, ratio.1);
-}
-
-/// Mean and half of the 95 % interval.
-fn spread(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let values: Vec<_> = values.collect();
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    // Student's t for ten rounds; less for more, so that this errs on the wide side.
-    (mean, 2.26 * (variance / n).sqrt())
 }
 
 #[derive(Clone, Copy, Default)]
@@ -235,12 +224,7 @@ impl Running {
 
     /// What all threads together have spent on a core.
     fn cpu_ns(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let spent = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        spent.sum()
+        cpu_ns(&[self.child.id()])
     }
 }
 
@@ -249,47 +233,6 @@ impl Drop for Running {
         // The end of its input is its word to stop.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
-    }
-}
-
-/// A control group that holds the servers to a share of their core.
-struct Group(PathBuf);
-
-impl Group {
-    fn hold(percent: u32, servers: &[Running]) -> Self {
-        const PERIOD_US: u32 = 10_000;
-        let quota = PERIOD_US * percent / 100;
-        let v1 = PathBuf::from("/sys/fs/cgroup/cpu");
-        let is_v1 = v1.join("cpu.cfs_quota_us").exists() || v1.join("tasks").exists();
-        let root = if is_v1 { v1 } else { PathBuf::from("/sys/fs/cgroup") };
-        let group = Self(root.join(format!("udp-load-{}", std::process::id())));
-        fs::create_dir(&group.0).expect("--quota takes root and a cgroup file system that is writable");
-        let write = |file: &str, text: String| {
-            fs::write(group.0.join(file), text).expect("the group takes its limits")
-        };
-        if is_v1 {
-            write("cpu.cfs_period_us", PERIOD_US.to_string());
-            write("cpu.cfs_quota_us", quota.to_string());
-        } else {
-            write("cpu.max", format!("{quota} {PERIOD_US}"));
-        }
-        for server in servers {
-            write("cgroup.procs", server.child.id().to_string());
-        }
-        group
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The servers go on in the group above, so that this one can go.
-        if let (Ok(members), Some(above)) = (fs::read_to_string(self.0.join("cgroup.procs")), self.0.parent())
-        {
-            for member in members.lines() {
-                let _ = fs::write(above.join("cgroup.procs"), member);
-            }
-        }
-        let _ = fs::remove_dir(&self.0);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use fastrand::Rng;
-
-use super::counts::{Counter, Counts};
+use super::counts::Counter;
+use super::desk::Desk;
+use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::resolve;
 use crate::table::Table;
@@ -19,13 +19,43 @@ pub struct Asker {
     pub transport: Transport,
 }
 
-/// What a message came over: it decides how long the answer may be.
+/// What a message came over: it decides how long the answer may be, and whether others can see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
     /// One datagram.
     Udp,
-    /// A stream, with the length before each message.
+    /// A stream, with the length before each message (RFC 7766).
     Tcp,
+    /// The same within TLS (RFC 7858).
+    Tls,
+    /// One HTTP request each, over TLS (RFC 8484).
+    Https,
+    /// One QUIC stream each (RFC 9250).
+    Quic,
+}
+
+impl Transport {
+    /// Whether nobody on the way can read the messages, so that their length is worth hiding
+    /// (RFC 7830).
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Https | Self::Quic)
+    }
+
+    /// Whether the client has shown that it is where it says: its address cannot be forged.
+    pub fn is_connected(self) -> bool {
+        self != Self::Udp
+    }
+
+    #[inline]
+    fn counter(self) -> Counter {
+        match self {
+            Self::Udp => Counter::Udp,
+            Self::Tcp => Counter::Tcp,
+            Self::Tls => Counter::Tls,
+            Self::Https => Counter::Https,
+            Self::Quic => Counter::Quic,
+        }
+    }
 }
 
 /// Answers a message, or decides not to (`None`). `out` holds the answer from its start on; an
@@ -38,47 +68,62 @@ pub fn answer(
     out: &mut [u8],
     table: &Table,
     asker: &Asker,
-    rng: &mut Rng,
-    counts: &mut Counts,
+    desk: &mut Desk,
 ) -> Option<usize> {
-    counts.add(match asker.transport {
-        Transport::Udp => Counter::Udp,
-        Transport::Tcp => Counter::Tcp,
-    });
-    let length = match Query::read(message) {
+    desk.counts.add(asker.transport.counter());
+    let length = reply(message, out, table, asker, desk);
+    if length.is_none() {
+        desk.counts.add(Counter::Dropped);
+    }
+    length
+}
+
+#[inline]
+fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mut Desk) -> Option<usize> {
+    match Query::read(message) {
         Ok(Query { question, edns }) => {
-            let limit = limit(asker.transport, edns.as_ref());
-            Reply::start(message, question.octets, edns.as_ref(), out, limit).and_then(|mut reply| {
-                match refusal(&question) {
-                    None => resolve(&mut reply, &question, table, rng, counts),
-                    Some(rcode) => reply.set_rcode(rcode),
-                }
-                reply.finish(counts)
-            })
+            let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
+            match refusal(&question) {
+                None => resolve(&mut reply, &question, table, &mut desk.rng, &mut desk.counts),
+                Some(rcode) => reply.set_rcode(rcode),
+            }
+            reply.finish(&mut desk.counts)
         }
         Err(Fault::Silence) => None,
         Err(Fault::Told { rcode, question, edns }) => {
-            let limit = limit(asker.transport, edns.as_ref());
             let question = question.map_or(&[][..], |question| question.octets);
-            Reply::start(message, question, edns.as_ref(), out, limit).and_then(|mut reply| {
-                reply.set_rcode(rcode);
-                reply.finish(counts)
-            })
+            let mut reply = start(message, question, edns.as_ref(), out, asker)?;
+            reply.set_rcode(rcode);
+            reply.finish(&mut desk.counts)
         }
-    };
-    if length.is_none() {
-        counts.add(Counter::Dropped);
     }
-    length
+}
+
+/// Starts a reply as this client takes it.
+#[inline]
+fn start<'a>(
+    message: &[u8],
+    question: &[u8],
+    edns: Option<&Edns<'a>>,
+    out: &'a mut [u8],
+    asker: &Asker,
+) -> Option<Reply<'a>> {
+    let opt = edns.map(|edns| {
+        let mut opt = Opt::to(edns);
+        // RFC 8467 §4: padding hides nothing where the message itself can be read.
+        opt.padded = edns.options.padding && asker.transport.is_encrypted();
+        opt
+    });
+    Reply::start(message, question, opt, out, limit(asker.transport, edns))
 }
 
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).
 #[inline]
 fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
     match (transport, edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
         (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)),
         (Transport::Udp, None) => usize::from(PLAIN_UDP_PAYLOAD),
+        _ => usize::from(u16::MAX),
     }
 }
 

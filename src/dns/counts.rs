@@ -31,6 +31,12 @@ counters! {
     Udp "udp",
     /// Messages over TCP.
     Tcp "tcp",
+    /// Messages over TLS.
+    Tls "tls",
+    /// Messages over HTTPS.
+    Https "https",
+    /// Messages over QUIC.
+    Quic "quic",
     /// Messages that got no answer: not a query, or shorter than a header.
     Dropped "dropped",
     /// Answers that say that there is more than fits.
@@ -65,14 +71,43 @@ counters! {
     TcpRefused "tcp_refused",
     /// TCP connections closed because the client sent rubbish, or did not read its answers.
     TcpBroken "tcp_broken",
+    /// TLS connections, before their handshake.
+    TlsAccepted "tls_accepted",
+    /// TLS connections that were one too many.
+    TlsRefused "tls_refused",
+    /// TLS connections closed because of a failed handshake, rubbish, or unread answers.
+    TlsBroken "tls_broken",
+    /// HTTPS connections, before their handshake.
+    HttpsAccepted "https_accepted",
+    /// HTTPS connections that were one too many.
+    HttpsRefused "https_refused",
+    /// HTTPS connections closed because of a failed handshake or a breach of HTTP/2.
+    HttpsBroken "https_broken",
+    /// HTTPS requests that were no DNS queries (RFC 8484 §4.1), told by their status.
+    HttpsUnfit "https_unfit",
+    /// QUIC connections, before their handshake.
+    QuicAccepted "quic_accepted",
+    /// QUIC connections that were one too many.
+    QuicRefused "quic_refused",
+    /// QUIC connections closed because of a failed handshake or a breach of RFC 9250.
+    QuicBroken "quic_broken",
+    /// Connections closed because what a balancer told with PROXY made no sense, or because
+    /// somebody else spoke in its place.
+    ProxyRefused "proxy_refused",
 }
 
 /// How many counters there are.
 pub const COUNTERS: usize = Counter::ALL.len();
 
 /// How often each of these happened. Plain integers: whoever counts has them to itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts(pub [u64; COUNTERS]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([0; COUNTERS])
+    }
+}
 
 impl Counts {
     /// Counts one more.
@@ -98,7 +133,10 @@ impl Counts {
 
     /// Messages that came in.
     pub fn messages(&self) -> u64 {
-        self[Counter::Udp] + self[Counter::Tcp]
+        [Counter::Udp, Counter::Tcp, Counter::Tls, Counter::Https, Counter::Quic]
+            .into_iter()
+            .map(|transport| self[transport])
+            .sum()
     }
 
     /// Each counter with its value.

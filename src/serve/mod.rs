@@ -5,9 +5,11 @@
 //! through one pointer, and publish what they count (`published`).
 
 pub mod mmsg;
+mod hall;
 mod published;
 mod server;
 mod socket;
+mod stream;
 mod tcp;
 mod udp;
 

@@ -7,8 +7,14 @@ use crate::dns::{COUNTERS, Counts};
 /// The counts of one thread, for others to read. In cache lines of its own, two together because
 /// processors fetch them in pairs: a reader costs the writer nothing but the lines it reads.
 #[repr(align(128))]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Published([AtomicU64; COUNTERS]);
+
+impl Default for Published {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; COUNTERS])
+    }
+}
 
 impl Published {
     /// Tells what was counted so far. Only the thread that counts calls this, so that plain

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pointsman::base::{Generation, Mistakes, Named, Source};
-use pointsman::dns::{Asker, Counts, Transport, answer};
+use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::table::{Image, Table};
 use pointsman::wire::{Field, Message, Name, Rcode, Record, RecordType, ask, split_rdata};
 use pointsman::zone;
@@ -79,8 +79,8 @@ pub fn table(apex: &Name, text: &str) -> Result<Table, Mistakes> {
 pub fn engine(table: &Table, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
     let transport = if over_tcp { Transport::Tcp } else { Transport::Udp };
     let asker = Asker { client: [127, 0, 0, 1].into(), transport };
-    let (mut out, mut rng) = (vec![0; 65_535], fastrand::Rng::with_seed(1));
-    let len = answer(query, &mut out, table, &asker, &mut rng, &mut Counts::default())?;
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
+    let len = answer(query, &mut out, table, &asker, &mut desk)?;
     out.truncate(len);
     Some(out)
 }

@@ -1,0 +1,161 @@
+//! What the connections of a thread share: the table, the limits, and places to sit.
+//!
+//! A client that connects takes a [`Seat`], or is turned away; it gives the seat back by leaving.
+//! Everything here belongs to one thread, and nothing of it is held across an await.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fastrand::Rng;
+use tokio_util::sync::CancellationToken;
+
+use super::published::Published;
+use crate::config::DnsLimits;
+use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::io::Clock;
+use crate::table::Table;
+
+/// A query is at most so long; longer ones are no questions to us (no updates, no signatures).
+pub(super) const QUERY_OCTETS_MAX: usize = 4096;
+/// An answer is at most so long.
+const ANSWER_OCTETS_MAX: usize = 65_535;
+
+/// What all connections of a thread share.
+pub(super) struct Hall {
+    table: Arc<ArcSwap<Table>>,
+    pub(super) limits: DnsLimits,
+    pub(super) stop: CancellationToken,
+    published: Arc<Published>,
+    state: RefCell<State>,
+}
+
+struct State {
+    desk: Desk,
+    /// Connections per client.
+    clients: HashMap<IpAddr, usize>,
+    connections: usize,
+    /// Where answers are made.
+    scratch: Vec<u8>,
+}
+
+/// A connection's right to be there.
+pub(super) struct Seat {
+    pub(super) hall: Rc<Hall>,
+    client: IpAddr,
+}
+
+/// Why a connection was closed, other than by its client or for idleness.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Hall {
+    pub(super) fn new(
+        table: Arc<ArcSwap<Table>>,
+        limits: DnsLimits,
+        stop: CancellationToken,
+        published: Arc<Published>,
+    ) -> Rc<Self> {
+        let state = State {
+            desk: Desk::new(Rng::new(), Clock.seconds()),
+            clients: HashMap::new(),
+            connections: 0,
+            scratch: vec![0; ANSWER_OCTETS_MAX],
+        };
+        Rc::new(Self { table, limits, stop, published, state: RefCell::new(state) })
+    }
+
+    /// Lets a client in, or counts it as one too many.
+    pub(super) fn seat(self: &Rc<Self>, client: IpAddr, transport: Transport) -> Option<Seat> {
+        let client = whose(client);
+        let mut state = self.state.borrow_mut();
+        let of_client = state.clients.get(&client).copied().unwrap_or_default();
+        let fits = state.connections < self.limits.tcp_connections_max
+            && of_client < self.limits.tcp_connections_per_client_max;
+        if fits {
+            state.connections += 1;
+            state.clients.insert(client, of_client + 1);
+        }
+        drop(state);
+        let told = Told::of(transport);
+        self.count(if fits { told.accepted } else { told.refused });
+        fits.then(|| Seat { hall: Rc::clone(self), client })
+    }
+
+    /// Has a message answered, and `take` the answer; `None` if there is none.
+    pub(super) fn answer<T>(&self, query: &[u8], asker: &Asker, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let State { desk, scratch, .. } = &mut *self.state.borrow_mut();
+        desk.now = Clock.seconds();
+        let len = answer(query, scratch, &self.table.load(), asker, desk);
+        self.published.store(&desk.counts);
+        len.and_then(|len| scratch.get(..len)).map(take)
+    }
+
+    /// Counts a connection that ended badly.
+    pub(super) fn broken(&self, transport: Transport) {
+        self.count(Told::of(transport).broken);
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        let counts = &mut self.state.borrow_mut().desk.counts;
+        counts.add(counter);
+        self.published.store(counts);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.hall.state.borrow_mut();
+        state.connections -= 1;
+        if let Some(count) = state.clients.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                state.clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// How connections are counted.
+struct Told {
+    accepted: Counter,
+    refused: Counter,
+    broken: Counter,
+}
+
+impl Told {
+    fn of(transport: Transport) -> Self {
+        use Counter::*;
+        let (accepted, refused, broken) = match transport {
+            Transport::Udp | Transport::Tcp => (TcpAccepted, TcpRefused, TcpBroken),
+            Transport::Tls => (TlsAccepted, TlsRefused, TlsBroken),
+            Transport::Https => (HttpsAccepted, HttpsRefused, HttpsBroken),
+            Transport::Quic => (QuicAccepted, QuicRefused, QuicBroken),
+        };
+        Self { accepted, refused, broken }
+    }
+}
+
+/// Whom connections are counted for: with IPv6 the whole /64, of which a client has all addresses.
+fn whose(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        ipv4 => ipv4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_ipv6_clients_by_their_network() {
+        let whose = |text: &str| whose(text.parse().unwrap()).to_string();
+        assert_eq!(whose("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(whose("192.0.2.7"), "192.0.2.7");
+        assert_eq!(whose("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+}
