@@ -36,5 +36,6 @@ pub use raw::{
     suffixes,
 };
 pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
+pub use types::{read_bitmap, write_bitmap};
 pub use words::{Word, WordKind, Words, decimal, seconds};
 pub use writer::Writer;

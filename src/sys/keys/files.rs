@@ -18,21 +18,19 @@ pub(super) fn make_directory(path: &Path) -> Result<(), String> {
     if path.is_dir() {
         return Ok(());
     }
-    // The nearest directory there is tells whose this is.
-    let around = path.ancestors().skip(1).find(|above| above.is_dir());
-    let around = around.unwrap_or(Path::new(".")).to_owned();
+    // The nearest directory there is tells whose this is. A relative path ends in the empty one.
+    let there = |above: &&Path| above.is_dir() || above.as_os_str().is_empty();
+    let around = path.ancestors().find(there).filter(|around| !around.as_os_str().is_empty());
+    let around = around.unwrap_or(Path::new("."));
     let failed = |why: std::io::Error| format!("cannot make {}: {why}", path.display());
-    let mut made = Vec::new();
-    for above in path.ancestors().take_while(|above| !above.is_dir()) {
-        made.push(above);
-    }
+    let made: Vec<_> = path.ancestors().take_while(|above| !there(above)).collect();
     for directory in made.into_iter().rev() {
         match std::fs::DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
             Err(why) if why.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(why)),
             _ => {}
         }
         let directory = File::open(directory).map_err(failed)?;
-        give_to_owner_of(&around, &directory)?;
+        give_to_owner_of(around, &directory)?;
     }
     Ok(())
 }
