@@ -45,7 +45,6 @@ fn load_with(
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-<<<<<<< HEAD
             let now = Clock.now().wall;
             let keys = prepare(&config, now).and_then(|prepared| {
                 mistakes.extend(prepared);
@@ -56,9 +55,6 @@ fn load_with(
                 std::mem::take(&mut mistakes).sorted()
             })?;
             let setup = Setup::new(Arc::new(config), image, workflows, keys);
-=======
-            let setup = Setup::new(Arc::new(config), image, workflows, Vec::new());
->>>>>>> main
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }
