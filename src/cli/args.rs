@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::parse_span;
+use crate::base::{Prefix, parse_span};
 use crate::sys::Format;
 
 /// A health-sensing global traffic manager.
@@ -73,6 +73,10 @@ pub enum Command {
     Explain {
         /// A dynamic name.
         name: String,
+        /// The client that asks, or the network that a resolver asks for: an address, or
+        /// 192.0.2.0/24.
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<Prefix>,
     },
     /// Keeps traffic off a region, on it, or holds it out; every word has a reason and an end.
     #[command(subcommand)]

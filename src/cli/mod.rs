@@ -37,7 +37,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
         Command::Query(query) => query::run(&common, &query),
         Command::Status => show::status(&common),
-        Command::Explain { name } => show::explain(&common, &name),
+        Command::Explain { name, client } => show::explain(&common, &name, client),
         Command::Region(region) => order::region(&common, region),
         Command::Dial { service, shares, why } => order::dial(&common, service, shares, &why),
         Command::Automation(automation) => order::automation(&common, automation),

@@ -5,10 +5,12 @@
 
 mod bind;
 mod model;
+mod policy;
 pub mod read;
 mod spec;
 pub mod yaml;
 
 pub use bind::{Surroundings, Unfit, control_socket, parse, parse_host_port, parse_status, parse_url};
 pub use model::*;
+pub use policy::{Country, GeoPolicy, GeoRule, Policy, Sticky, StickyPrefix, Who};
 pub use spec::Span;

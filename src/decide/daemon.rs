@@ -25,7 +25,7 @@ use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
-use crate::table::{Answers, Part, Signed, Table, Unions};
+use crate::table::{Answers, Compiler, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
 /// What an earlier process left in the store.
@@ -139,6 +139,7 @@ pub struct Daemon {
     /// Those that depend on which regions serve together, service by service.
     pub(super) sealed: Vec<Option<Arc<Part>>>,
     pub(super) unions: Unions,
+    pub(super) compiler: Compiler,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -209,6 +210,7 @@ impl Daemon {
             signed_anew: false,
             sealed: Vec::new(),
             unions: Unions::default(),
+            compiler: Compiler::default(),
             generation: Generation(ceiling),
             ceiling,
             outside: Outside::default(),
@@ -367,7 +369,7 @@ impl Daemon {
             let name = old.services.name(id);
             let service = &new.services[new.services.id(name)?];
             let dial = self.traffic.dial(id)?;
-            let regions = service.policy.regions();
+            let regions = &service.regions;
             let kept = regions.iter().any(|region| dial.share(new.regions.name(*region)) > 0);
             let dialled: Vec<&str> = dial.shares.keys().map(String::as_str).collect();
             (service.switched_by == SwitchedBy::Workflow && !kept).then(|| {

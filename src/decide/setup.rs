@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
-use crate::region::{Guarantee, guarantee};
+use crate::geo::World;
+use crate::region::{Audience, Guarantee, guarantee};
 use crate::sign::ZoneKeys;
 use crate::table::Image;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
 /// A configuration with its zones and workflows. Immutable; a reload makes another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// The configuration.
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
+    /// Where clients are.
+    pub world: Arc<World>,
+    /// How each service tells its clients apart.
+    pub audiences: Vec<Arc<Audience>>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     /// The keys of those zones that are signed.
@@ -27,6 +32,7 @@ pub struct Setup {
 
 impl Setup {
     /// Puts the parts together. There is one workflow for each that the configuration names.
+    /// Nothing is known of where clients are.
     pub fn new(
         config: Arc<Config>,
         image: Arc<Image>,
@@ -34,12 +40,26 @@ impl Setup {
         keys: Vec<Arc<ZoneKeys>>,
     ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
+        let audiences = config.services.values().map(Audience::unlocated).collect();
         let names = config
             .services
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, keys, names })
+        Arc::new(Self { config, image, workflows, keys, world: Arc::default(), audiences, names })
+    }
+
+    /// The same where clients are found by this.
+    ///
+    /// # Errors
+    /// The clients of a service are of too many kinds.
+    pub fn with_world(&self, world: Arc<World>) -> Result<Arc<Self>, Mistakes> {
+        let audiences = Audience::of_all(&self.config.services, &world).map_err(|(service, why)| {
+            let mut mistakes = Mistakes::default();
+            mistakes.error(&self.config.services[service].place, why.to_string());
+            mistakes
+        })?;
+        Ok(Arc::new(Self { world, audiences, ..self.clone() }))
     }
 
     /// The service that a dynamic name belongs to.

@@ -85,7 +85,7 @@ fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mu
             let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
             match refusal(&question) {
                 None => {
-                    if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                    if let Err(stop) = resolve(&mut reply, &question, table, asker.client, desk) {
                         end(&mut reply, stop, asker.transport, &mut desk.counts);
                     }
                 }

@@ -10,6 +10,7 @@
 //! of services (`union`).
 
 mod answers;
+mod buckets;
 mod build;
 mod compile;
 mod image;
@@ -20,7 +21,8 @@ mod sign;
 mod signed;
 mod union;
 
-pub use answers::{Answers, Drawn, SetId, Variant};
+pub use answers::{Answers, Client, Drawn, SetId, Variant};
+pub use compile::Compiler;
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;

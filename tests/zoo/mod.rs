@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use pointsman::base::{Generation, RegionId, Source};
 use pointsman::config::{self, Config, Surroundings};
-use pointsman::region::{Choice, Pick};
+use pointsman::region::{Audience, Choice, Pick};
 use pointsman::table::{Answers, Image, Table};
 use pointsman::wire::Name;
 use pointsman::zone::{self, Zone};
@@ -170,7 +170,7 @@ pub fn table() -> Table {
             "broken" => Pick::Servfail,
             _ => Pick::One(vec![(eu, 1)]),
         };
-        Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL })
+        Answers::compile(service, &Audience::unlocated(service), &Choice::of(pick, SERVICE_TTL))
     });
     Table::new(Generation(1), image, answers.collect())
 }
