@@ -79,6 +79,10 @@ async fn serve(common: &Common, setup: Arc<Setup>, sockets: Option<Sockets>) -> 
     if let Some(listener) = http {
         tokio::spawn(admin::serve_http(listener, handle.clone(), metrics));
     }
+    tokio::spawn({
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.watch_geo().await }
+    });
     let no_signal = |why: std::io::Error| Exit::Missing(format!("cannot listen for signals: {why}"));
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;

@@ -30,6 +30,8 @@ pub struct File {
     #[serde(default)]
     pub zones: Vec<Zone>,
     #[serde(default)]
+    pub geo: Geo,
+    #[serde(default)]
     pub defaults: Defaults,
     #[serde(default)]
     pub clusters: Entries<Placed<Cluster>>,
@@ -83,6 +85,14 @@ pub struct Dns {
 pub struct Zone {
     pub name: Placed<Name>,
     pub file: Placed<PathBuf>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Geo {
+    pub databases: Vec<Placed<PathBuf>>,
+    pub networks: Vec<Placed<PathBuf>>,
+    pub check_every: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

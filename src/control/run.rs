@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use super::calls::Calls;
-use super::change::{difference, needs_restart};
+use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::{telemetry, tell};
@@ -265,6 +265,24 @@ impl Control {
                 let said = self.reconfigure(setup, inputs).await;
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(said);
+            }
+            Mail::Relocate(base, setup, reply) => {
+                let fits = Arc::ptr_eq(&base, self.daemon.setup());
+                if fits {
+                    let words = databases(&setup);
+                    self.daemon.relocate(setup, words);
+                }
+                // Whoever asked may have gone meanwhile.
+                let _ = reply.send(fits);
+            }
+            Mail::GeoTrouble(why) => {
+                if let Some(why) = &why {
+                    error!(
+                        event = "geo.reload_failed",
+                        "clients are found by the data that were read before: {why}"
+                    );
+                }
+                self.daemon.geo_in_trouble(why);
             }
             Mail::Stop => self.begin_to_stop().await,
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
+use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
 use crate::table::Image;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
 /// A configuration with its zones and workflows. Immutable; a reload makes another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// The configuration.
     pub config: Arc<Config>,
@@ -19,6 +20,8 @@ pub struct Setup {
     pub image: Arc<Image>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// Where clients are.
+    pub world: Arc<World>,
     names: HashMap<Name, ServiceId>,
 }
 
@@ -31,7 +34,13 @@ impl Setup {
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, names })
+        Arc::new(Self { config, image, workflows, world: Arc::default(), names })
+    }
+
+    /// The same where clients are found by this.
+    #[must_use]
+    pub fn with_world(&self, world: Arc<World>) -> Arc<Self> {
+        Arc::new(Self { world, ..self.clone() })
     }
 
     /// The service that a dynamic name belongs to.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::geo::load_world;
 use crate::base::{Mistakes, Place, Source};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
@@ -18,13 +19,21 @@ pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
+    let world = load_world(&config.geo).map(|(world, warnings)| {
+        mistakes.extend(warnings);
+        world
+    });
+    let world = world.unwrap_or_else(|more| {
+        mistakes.extend(more);
+        Arc::default()
+    });
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-            let setup = Setup::new(Arc::new(config), image, workflows);
+            let setup = Setup::new(Arc::new(config), image, workflows).with_world(world);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

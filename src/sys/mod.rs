@@ -1,10 +1,12 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
 
+mod geo;
 mod load;
 mod log;
 mod passed;
 mod systemd;
 
+pub use geo::{geo_stamps, load_world};
 pub use load::{control_socket, load, load_config, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;

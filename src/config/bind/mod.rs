@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod geo;
 mod services;
 mod values;
 mod workflows;
@@ -150,6 +151,7 @@ impl<'a> Binder<'a> {
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
         let zones = self.zones(file.zones);
+        let geo = self.geo(file.geo);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
@@ -167,6 +169,7 @@ impl<'a> Binder<'a> {
             listen,
             dns,
             zones,
+            geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
