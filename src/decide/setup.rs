@@ -19,12 +19,12 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
-    /// Where clients are.
-    pub world: Arc<World>,
     /// How each service tells its clients apart.
     pub audiences: Vec<Arc<Audience>>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// Where clients are.
+    pub world: Arc<World>,
     /// The keys of those zones that are signed.
     pub keys: Vec<Arc<ZoneKeys>>,
     names: HashMap<Name, ServiceId>,

@@ -128,6 +128,18 @@ impl Traffic {
         Self { services, overrides: overrides.collect(), seats: Named::default(), touched: true }
     }
 
+    /// Clients are told apart otherwise than before.
+    pub fn relocated(&mut self, config: &Config) {
+        for (id, state) in self.services.iter_mut() {
+            if config.services[id].policy.asks_where()
+                && let Some(choice) = state.chosen.take()
+            {
+                state.before = choice.regions();
+            }
+        }
+        self.touched = true;
+    }
+
     /// Decides anew; tells what is otherwise than before. `audiences`: the clients of each service.
     pub fn step(
         &mut self,

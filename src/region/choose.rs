@@ -341,6 +341,7 @@ mod tests {
             names: Vec::new(),
             answers: [A, B, C].map(|region| (region, Records::default())).into(),
             regions: policy.regions(),
+            rules: Vec::new(),
             policy,
             ecs: true,
             salt: 0,

@@ -22,11 +22,12 @@ const STICKY_MAX: usize = 255;
 struct Extent {
     depth: usize,
     parts: usize,
+    rules: Vec<(Who, Place)>,
 }
 
 impl Binder<'_> {
-    /// The policy of a service. `None` if it names no region that exists.
-    pub(super) fn policy(&mut self, node: &Node) -> Option<Policy> {
+    /// The policy of a service, and what its rules go by. `None` if it names no region that exists.
+    pub(super) fn policy(&mut self, node: &Node) -> Option<(Policy, Vec<(Who, Place)>)> {
         let mut extent = Extent::default();
         let policy = self.part(node, &mut extent);
         if extent.parts > PARTS_MAX {
@@ -36,7 +37,7 @@ impl Binder<'_> {
         if policy.is_none() && !matches!(node.value, Value::Text(_)) {
             self.mistakes.error(&node.place, "the policy names no region that exists");
         }
-        policy
+        policy.map(|policy| (policy, extent.rules))
     }
 
     /// A region's name, or a policy.
@@ -90,7 +91,7 @@ impl Binder<'_> {
                 });
                 Policy::Nearest(located.collect())
             }
-            spec::Policy::Geo(geo) => Policy::Geo(self.geo(geo, extent)?),
+            spec::Policy::Geo(geo) => Policy::Geo(self.by_place(geo, extent)?),
             spec::Policy::Sticky(sticky) => Policy::Sticky(self.sticky(sticky, node, extent)),
         })
     }
@@ -170,7 +171,7 @@ impl Binder<'_> {
         shares
     }
 
-    fn geo(&mut self, geo: spec::GeoPolicy, extent: &mut Extent) -> Option<GeoPolicy> {
+    fn by_place(&mut self, geo: spec::GeoPolicy, extent: &mut Extent) -> Option<GeoPolicy> {
         let mut rules = Vec::new();
         let mut seen = HashSet::new();
         if geo.rules.value.is_empty() {
@@ -180,6 +181,7 @@ impl Binder<'_> {
         }
         for rule in geo.rules.value {
             let who = self.who(&rule, &mut seen);
+            extent.rules.extend(who.iter().map(|who| (who.clone(), rule.place.clone())));
             let to = self.part(&rule.value.to, extent);
             rules.extend(who.zip(to).map(|(who, to)| GeoRule { who, to }));
         }

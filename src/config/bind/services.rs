@@ -48,7 +48,7 @@ impl Binder<'_> {
         service: spec::Service,
         zones: &[ZoneFile],
     ) -> Option<Service> {
-        let policy = self.policy(&service.policy)?;
+        let (policy, rules) = self.policy(&service.policy)?;
         let regions = policy.regions();
         let answers = self.answers(&service.answers, &service.names, zones);
         for region in &regions {
@@ -89,6 +89,7 @@ impl Binder<'_> {
             names: service.names.into_iter().map(|name| (name.value, name.place)).collect(),
             policy,
             regions,
+            rules,
             ecs: service.ecs.unwrap_or(true),
             salt: stable_hash(name.value.as_bytes()),
             switched_by: service.switched_by,
