@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use pointsman::base::{Generation, Health, Index, Mono, Named, Prefix, RegionId, ServiceId, Source};
-use pointsman::config::{self, AllDown, Config, Service, SwitchedBy, Surroundings};
+use pointsman::config::{self, AllDown, Config, Service, Surroundings, SwitchedBy};
 use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::geo::{World, parse_networks, read_mmdb};
 use pointsman::region::{
@@ -133,8 +133,11 @@ fn policy(rng: &mut Rng, depth: u8, lots: bool) -> String {
             .into_iter()
             .filter(|_| rng.clone().bool())
             .collect::<Vec<_>>();
-            let rules: Vec<_> =
-                rules.into_iter().chain(["networks: [l3]"]).map(|who| format!("{{{who}, to: {}}}", part(rng, lots))).collect();
+            let rules: Vec<_> = rules
+                .into_iter()
+                .chain(["networks: [l3]"])
+                .map(|who| format!("{{{who}, to: {}}}", part(rng, lots)))
+                .collect();
             format!("{{geo: {{rules: [{}], default: {}}}}}", rules.join(", "), part(rng, lots))
         }
         6 => {
@@ -164,7 +167,8 @@ fn state(config: &Config, rng: &mut Rng) -> State {
     let seats = config.regions.map(|_, _| {
         let healths = [None, Some(Health::Healthy), Some(Health::Degraded)];
         let lost = [Some(Health::NoQuorum), Some(Health::Unreachable)];
-        let known = if rng.u8(..100) < bad { *rng.choice(&lost).unwrap() } else { *rng.choice(&healths).unwrap() };
+        let known =
+            if rng.u8(..100) < bad { *rng.choice(&lost).unwrap() } else { *rng.choice(&healths).unwrap() };
         Seat {
             known,
             veiled: rng.u8(..10) == 0,
@@ -250,7 +254,10 @@ fn no_policy_ever_leaves_a_name_empty() {
                     assert!(regions.iter().all(|region| led.contains(region)), "{text}: {outcome:?}");
                 }
                 if outcome.rule == Rule::POLICY {
-                    assert!(regions.iter().all(|region| state.members[region].is_in()), "{text}: {outcome:?}");
+                    assert!(
+                        regions.iter().all(|region| state.members[region].is_in()),
+                        "{text}: {outcome:?}"
+                    );
                 }
             }
             let answers = Answers::compile(service, &audience, &choice);
@@ -265,7 +272,7 @@ fn no_policy_ever_leaves_a_name_empty() {
             }
         }
     }
-    assert!(read > 200 && said_nothing > 100, "{read} policies read, {said_nothing} times nothing");
+    assert!(read > 150 && said_nothing > 100, "{read} policies read, {said_nothing} times nothing");
     assert!(by_rule.len() >= 8 && by_rule.values().all(|count| *count > 10), "{by_rule:?}");
 }
 
@@ -279,7 +286,9 @@ fn a_decision_holds_for_as_many_clients_as_it_says() {
             // By lot, what is answered differs for the same client too; sticky lots do not.
             let inner = policy(&mut rng, 1, false);
             let text = match rng.u8(0..3) {
-                0 => format!("{{sticky: {{among: [{inner}, {{nearest: [us, ap, sa]}}], prefix: {{ipv4: 20, ipv6: 40}}}}}}"),
+                0 => format!(
+                    "{{sticky: {{among: [{inner}, {{nearest: [us, ap, sa]}}], prefix: {{ipv4: 20, ipv6: 40}}}}}}"
+                ),
                 _ => policy(&mut rng, 2, false),
             };
             let Ok(config) = service(&text, "") else { continue };
@@ -294,7 +303,8 @@ fn a_decision_holds_for_as_many_clients_as_it_says() {
                     let resolver = client(&mut rng);
                     let asked = client(&mut rng);
                     let told = Prefix::around(asked, rng.u8(1..=128));
-                    let (sets, scope) = drawn(&answers, &Client { address: resolver, told: Some(told) }, &mut rng);
+                    let (sets, scope) =
+                        drawn(&answers, &Client { address: resolver, told: Some(told) }, &mut rng);
                     *by_scope.entry(scope).or_default() += 1;
                     let around = Prefix::around(told.first(), scope);
                     for inside in inside(&around, &mut rng) {
@@ -315,7 +325,9 @@ fn inside(network: &Prefix, rng: &mut Rng) -> Vec<IpAddr> {
     let mut addresses = vec![network.first(), network.last()];
     for _ in 0..6 {
         addresses.push(match (network.first(), network.last()) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Addr::from(rng.u32(u32::from(first)..=u32::from(last))).into(),
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Ipv4Addr::from(rng.u32(u32::from(first)..=u32::from(last))).into()
+            }
             (IpAddr::V6(first), IpAddr::V6(last)) => {
                 Ipv6Addr::from(rng.u128(u128::from(first)..=u128::from(last))).into()
             }
@@ -379,7 +391,7 @@ impl Bench {
         let name = Name::parse(name).unwrap();
         let mut query = ask(7, &name, rtype, Some(1232));
         if let Some(subnet) = subnet {
-            add_subnet(&mut query, &subnet.parse().unwrap());
+            zoo::add_subnet(&mut query, &subnet.parse().unwrap());
         }
         let mut out = vec![0; 65_535];
         let asker = Asker { client: from.parse().unwrap(), transport: Transport::Udp };
@@ -401,8 +413,8 @@ impl Bench {
 }
 
 fn lines(message: &Message, section: usize) -> Vec<String> {
-    let records = message.sections[section].iter().filter(|record| record.rtype != RecordType::OPT);
-    records
+    message.sections[section]
+        .iter()
         .map(|record| {
             let rdata = ShowRdata { rtype: record.rtype, rdata: &record.rdata };
             format!("{} {} {rdata}", ShowName(&record.owner), record.rtype)
@@ -410,32 +422,10 @@ fn lines(message: &Message, section: usize) -> Vec<String> {
         .collect()
 }
 
-/// Adds a client subnet option to a query whose OPT record is its end (RFC 7871 §6).
-fn add_subnet(query: &mut Vec<u8>, subnet: &Prefix) {
-    let octets = match subnet.first() {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    let octets = &octets[..usize::from(subnet.len()).div_ceil(8)];
-    let family = if subnet.is_ipv4() { 1 } else { 2 };
-    let at = query.len() - 2;
-    query[at + 1] = 8 + octets.len() as u8;
-    query.extend([0, 8, 0, 4 + octets.len() as u8, 0, family, subnet.len(), 0]);
-    query.extend(octets);
-}
-
 /// The scope of the option that comes back.
 fn scope(message: &Message) -> Option<u8> {
-    let opt = message.sections[2].iter().find(|record| record.rtype == RecordType::OPT)?;
-    let mut rest = opt.rdata.as_slice();
-    while let [a, b, c, d, tail @ ..] = rest {
-        let (data, after) = tail.split_at(usize::from(u16::from_be_bytes([*c, *d])));
-        if u16::from_be_bytes([*a, *b]) == 8 {
-            return Some(data[3]);
-        }
-        rest = after;
-    }
-    None
+    let options = &message.opt.as_ref()?.options;
+    options.iter().find(|(code, _)| *code == 8).map(|(_, data)| data[3])
 }
 
 const GB: &str = "81.2.69.142";
@@ -469,10 +459,14 @@ fn clients_are_led_by_where_they_are() {
 #[test]
 fn resolvers_are_told_for_whom_an_answer_holds() {
     let policy = "{geo: {rules: [{countries: [GB], to: eu}], default: us}}";
-    let services = |rest: &str| format!("  s: {{names: [s.example.com], answers: {{eu: {{a: [192.0.2.1]}}, us: {{a: [192.0.2.2]}}}}, policy: {policy}{rest}}}\n");
+    let services = |rest: &str| {
+        format!(
+            "  s: {{names: [s.example.com], answers: {{eu: {{a: [192.0.2.1]}}, us: {{a: [192.0.2.2]}}}}, policy: {policy}{rest}}}\n"
+        )
+    };
     let mut bench = Bench::new(&services(""), &[]);
     // Whom it asks for counts, not who asks.
-    let (region, scope) = bench.asked_for(US, Some("81.2.69.0/24"));
+    let (region, scope) = bench.asked_for(US, Some("81.2.69.160/27"));
     assert_eq!(region, 1);
     let scope = scope.unwrap();
     assert!((9..=32).contains(&scope), "{scope}");
@@ -485,16 +479,16 @@ fn resolvers_are_told_for_whom_an_answer_holds() {
     assert_eq!(bench.asked_for(GB, None), (1, None));
     // Where all clients are answered alike the answer holds for everybody.
     let mut bench = Bench::new(&services(""), &["eu"]);
-    assert_eq!(bench.asked_for(US, Some("81.2.69.0/24")), (2, Some(0)));
+    assert_eq!(bench.asked_for(US, Some("81.2.69.160/27")), (2, Some(0)));
     // A service may look at who asks alone: its answers hold for all whom that answers.
     let mut bench = Bench::new(&services(", ecs: false"), &[]);
-    assert_eq!(bench.asked_for(US, Some("81.2.69.0/24")), (2, Some(0)));
+    assert_eq!(bench.asked_for(US, Some("81.2.69.160/27")), (2, Some(0)));
     // Of what does not come from a service it is said at once.
-    let message = bench.send(US, "host.example.com", RecordType::A, Some("81.2.69.0/24"));
+    let message = bench.send(US, "host.example.com", RecordType::A, Some("81.2.69.160/27"));
     assert_eq!(self::scope(&message), Some(0));
     // Through a CNAME too.
     let mut bench = Bench::new(&services(""), &[]);
-    let message = bench.send(US, "shop.example.com", RecordType::A, Some("81.2.69.0/24"));
+    let message = bench.send(US, "shop.example.com", RecordType::A, Some("81.2.69.160/27"));
     assert_eq!(self::scope(&message), Some(scope));
 }
 
@@ -523,8 +517,10 @@ fn a_client_sticks_to_its_region() {
 
 #[test]
 fn the_nearest_region_answers() {
-    let services = format!("  s: {{names: [s.example.com], answers: {FIVE}, policy: {{nearest: [af, eu, us, ap, sa]}}}}\n");
-    for (lost, expected) in [(&[][..], [1, 2, 3, 5]), (&["eu", "ap"], [2, 2, 5, 5])] {
+    let services = format!(
+        "  s: {{names: [s.example.com], answers: {FIVE}, policy: {{nearest: [af, eu, us, ap, sa]}}}}\n"
+    );
+    for (lost, expected) in [(&[][..], [1, 2, 3, 5]), (&["eu", "ap"], [2, 2, 2, 5])] {
         let mut bench = Bench::new(&services, lost);
         for (client, expected) in [GB, US, CN, "127.0.0.1"].into_iter().zip(expected) {
             assert_eq!(bench.asked_for(client, None).0, expected, "{client} without {lost:?}");
@@ -633,8 +629,16 @@ fn mistakes_have_a_place_and_a_cure() {
         ("{geo: {rules: [{countries: [DE], to: eu}]}}", "`default` is missing", ""),
         ("{geo: {rules: [], default: eu}}", "no rules", "add a rule"),
         ("{geo: {rules: [{countries: [de], to: eu}], default: us}}", "`de` is not a country", "DE or US-CA"),
-        ("{geo: {rules: [{countries: [DE, DE], to: eu}], default: us}}", "in another rule already", "first rule"),
-        ("{geo: {rules: [{continents: [XX], to: eu}], default: us}}", "`XX` is not a continent", "AF, AN, AS"),
+        (
+            "{geo: {rules: [{countries: [DE, DE], to: eu}], default: us}}",
+            "in another rule already",
+            "first rule",
+        ),
+        (
+            "{geo: {rules: [{continents: [XX], to: eu}], default: us}}",
+            "`XX` is not a continent",
+            "AF, AN, AS",
+        ),
         (
             "{geo: {rules: [{countries: [DE], asns: [1], to: eu}], default: us}}",
             "a rule goes by one of",
@@ -651,13 +655,15 @@ fn mistakes_have_a_place_and_a_cure() {
     ] {
         let wrong = of(policy);
         assert!(wrong.contains(says) && wrong.contains(cure), "{policy}: {wrong:?}");
-        assert!(wrong.starts_with("config:1") && wrong.contains(": "), "{wrong}");
+        assert!(wrong.contains("config:14:"), "{wrong}");
     }
     let many = format!("{{failover: [{}]}}", vec!["{failover: [eu]}"; 600].join(", "));
     assert!(of(&many).contains("more than 1000 parts"), "{}", of(&many));
 
     let answers = |answers: &str| {
-        let services = format!("  s: {{names: [s.example.com, s.example.net], policy: {{failover: [eu, us]}}, answers: {answers}}}\n");
+        let services = format!(
+            "  s: {{names: [s.example.com, s.example.net], policy: {{failover: [eu, us]}}, answers: {answers}}}\n"
+        );
         read(&format!("{HEAD}{services}")).err().unwrap_or_default()
     };
     for (given, says) in [
@@ -673,7 +679,9 @@ fn mistakes_have_a_place_and_a_cure() {
         assert!(answers(given).contains(says), "{given}: {}", answers(given));
     }
     // What only shows together with the zone.
-    let apex = read(&format!("{HEAD}  s: {{names: [example.com], policy: eu, answers: {{eu: {{cname: a.b.}}}}}}\n")).unwrap();
+    let apex =
+        read(&format!("{HEAD}  s: {{names: [example.com], policy: eu, answers: {{eu: {{cname: a.b.}}}}}}\n"))
+            .unwrap();
     let zones = [zoo::zone("example.com", ZONE), zoo::zone("example.net", ZONE)];
     let wrong = Image::build(&zones, &apex).unwrap_err().to_string();
     assert!(wrong.contains("is the apex of a zone, which cannot have a CNAME"), "{wrong}");

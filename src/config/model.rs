@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
 use super::policy::{Policy, Who};
+use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
 use crate::sign::KeyPolicy;
 use crate::wire::{Name, RecordType};
 

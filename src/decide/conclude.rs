@@ -19,6 +19,9 @@ use crate::workflow::{
     Workflow,
 };
 
+/// So many answers to clients elsewhere are told of one service.
+const ELSEWHERE_MAX: usize = 16;
+
 impl Daemon {
     /// Decides, for all that has come in. What comes of it must be done first, because clients
     /// wait for the table; then [`Daemon::aftermath`] tells what happened.
@@ -370,11 +373,17 @@ impl Daemon {
         let config = &self.setup.config;
         let services = services.iter().map(|id| {
             let audience = &self.setup.audiences[id.position()];
-            let (rule, _) = self.traffic.explain(config, *id, audience, UNKNOWN, now.mono).unwrap_or_default();
+            let (rule, _) =
+                self.traffic.explain(config, *id, audience, UNKNOWN, now.mono).unwrap_or_default();
             let choice = self.traffic.choice(*id);
             Answer {
                 service: config.services.name(*id).to_string(),
                 regions: view::answers(config, choice, UNKNOWN),
+                elsewhere: view::elsewhere(config, choice, UNKNOWN)
+                    .into_iter()
+                    .take(ELSEWHERE_MAX)
+                    .map(|elsewhere| elsewhere.answers)
+                    .collect(),
                 rule,
                 ttl: choice.map_or(0, |choice| choice.ttl),
             }

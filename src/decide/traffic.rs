@@ -173,7 +173,8 @@ impl Traffic {
             if before.is_none_or(|before| *before != chosen) {
                 moved.answers.insert(id);
             }
-            let same = |before: &Choice| (&before.outcomes, &before.classes) == (&chosen.outcomes, &chosen.classes);
+            let same =
+                |before: &Choice| (&before.outcomes, &before.classes) == (&chosen.outcomes, &chosen.classes);
             if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }

@@ -323,7 +323,8 @@ fn scope(audience: &Audience, choice: Option<&Choice>, pick: Option<&Pick>, clie
     class.max(sticky)
 }
 
-fn elsewhere(config: &Config, choice: Option<&Choice>, class: u16) -> Vec<ElsewhereView> {
+/// What clients of other classes are answered, where that is something else.
+pub fn elsewhere(config: &Config, choice: Option<&Choice>, class: u16) -> Vec<ElsewhereView> {
     let Some(choice) = choice else { return Vec::new() };
     let here = choice.outcome(class);
     let others = choice.outcomes.iter().enumerate().filter(|(_, outcome)| Some(*outcome) != here);

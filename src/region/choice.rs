@@ -183,7 +183,9 @@ impl Pick {
             Self::All(regions) => regions.iter().for_each(|region| add(*region, of)),
             Self::Lot(parts) => {
                 let total: f64 = parts.iter().map(|(_, share)| f64::from(*share)).sum();
-                parts.iter().for_each(|(pick, share)| pick.add_shares(of * f64::from(*share) / total, shares));
+                parts
+                    .iter()
+                    .for_each(|(pick, share)| pick.add_shares(of * f64::from(*share) / total, shares));
             }
             Self::Sticky(sticky) => {
                 let total: f64 = sticky.among.iter().map(|(_, weight, _)| f64::from(*weight)).sum();

@@ -187,7 +187,8 @@ fn dialled(
         let label = |region: RegionId| {
             among.iter().find(|(_, _, part)| *part == Tree::Region(region)).map(|(label, ..)| *label)
         };
-        let bound = shares.iter().map(|(region, share)| Some((label(*region)?, *share, Pick::certain(*region))));
+        let bound =
+            shares.iter().map(|(region, share)| Some((label(*region)?, *share, Pick::certain(*region))));
         if let Some(among) = bound.collect() {
             return Pick::sticky(Sticky { among, prefix: *prefix, salt: *salt });
         }
@@ -261,7 +262,9 @@ impl Tree {
             }
             Self::All(parts) => {
                 let mut regions = Vec::new();
-                for region in parts.iter().filter_map(|part| part.grasp(may, stays)).flat_map(|pick| pick.regions()) {
+                for region in
+                    parts.iter().filter_map(|part| part.grasp(may, stays)).flat_map(|pick| pick.regions())
+                {
                     if !regions.contains(&region) {
                         regions.push(region);
                     }
@@ -453,11 +456,7 @@ mod tests {
             .flat_map(|a| letters.chars().flat_map(move |b| letters.chars().map(move |c| (a, b, c))))
         {
             let states = String::from_iter([a, b, c]);
-            for policy in [
-                list(),
-                Policy::All([A, B, C].map(Policy::Region).into()),
-                weights([5, 0, 1]),
-            ] {
+            for policy in [list(), Policy::All([A, B, C].map(Policy::Region).into()), weights([5, 0, 1])] {
                 for switched_by in [SwitchedBy::Health, SwitchedBy::Workflow] {
                     let dial = Dial { shares: [("b".to_owned(), 100)].into(), ..Dial::default() };
                     for dial in [None, Some(&dial)] {

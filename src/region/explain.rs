@@ -66,7 +66,12 @@ pub fn reasons(service: &Service, tree: &Tree, scene: &Scene<'_>, outcome: &Outc
                 health_words(service, scene, outcome.rule, region, chosen, is_led, &preferred)
             }
         };
-        Reason { region: scene.regions.name(region).to_string(), chosen, share: share(&outcome.pick, region), words }
+        Reason {
+            region: scene.regions.name(region).to_string(),
+            chosen,
+            share: share(&outcome.pick, region),
+            words,
+        }
     });
     each.collect()
 }

@@ -40,9 +40,9 @@ impl<'w> Known<'w> {
             Who::Networks(labels) => {
                 texts(&mut labels.iter().filter(|label| !self.labels.contains(label.as_str())).cloned())
             }
-            Who::Asns(numbers) => {
-                texts(&mut numbers.iter().filter(|asn| !self.asns.contains(asn)).map(|asn| format!("AS{asn}")))
-            }
+            Who::Asns(numbers) => texts(
+                &mut numbers.iter().filter(|asn| !self.asns.contains(asn)).map(|asn| format!("AS{asn}")),
+            ),
             Who::Countries(countries) => {
                 texts(&mut countries.iter().filter(|country| !has_country(country)).map(Country::to_string))
             }

@@ -19,7 +19,7 @@ pub use choice::{Choice, Outcome, Pick, Sticky};
 pub use choose::{Among, Dial, Rule, Scene, Serving, choose, initial};
 pub use duty::{Duty, Override, OverrideKind};
 pub use explain::{Reason, branch, reasons, rule_words, share};
-pub use idle::idle_rules;
 pub use flip::{Flip, Known, RegionState};
+pub use idle::idle_rules;
 pub use membership::{Membership, Seat};
 pub use tree::Tree;

@@ -65,8 +65,7 @@ fn winner(bucket: u64, things: &[(u64, u32)]) -> usize {
     for (position, (cost, weight, name)) in scores.enumerate() {
         let better = best.is_none_or(|(_, least, of, named)| {
             // cost / weight < least / of, without dividing; equal ones as named.
-            let (mine, theirs) =
-                (u128::from(cost) * u128::from(of), u128::from(least) * u128::from(weight));
+            let (mine, theirs) = (u128::from(cost) * u128::from(of), u128::from(least) * u128::from(weight));
             mine < theirs || (mine == theirs && name < named)
         });
         if better {
@@ -121,7 +120,8 @@ mod tests {
     #[test]
     fn weights_are_kept() {
         // Five standard deviations of 4096 draws.
-        for weights in [&[("a", 1), ("b", 1)][..], &[("a", 70), ("b", 30)], &[("a", 1), ("b", 2), ("c", 97)]] {
+        for weights in [&[("a", 1), ("b", 1)][..], &[("a", 70), ("b", 30)], &[("a", 1), ("b", 2), ("c", 97)]]
+        {
             let things = things(weights);
             let total: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
             for (is, (name, weight)) in shares(&things).into_iter().zip(weights) {
@@ -150,7 +150,9 @@ mod tests {
         let mut turned = all.clone();
         turned.reverse();
         let other = buckets.of(&turned);
-        assert!(before.iter().zip(other.iter()).all(|(a, b)| all[usize::from(*a)] == turned[usize::from(*b)]));
+        assert!(
+            before.iter().zip(other.iter()).all(|(a, b)| all[usize::from(*a)] == turned[usize::from(*b)])
+        );
     }
 
     #[test]
@@ -171,6 +173,9 @@ mod tests {
         let salt = crate::base::stable_hash(b"storefront");
         let of = |text| bucket_of(&client(text), StickyPrefix::default(), salt);
         assert_eq!([of("192.0.2.1"), of("192.0.2.255"), of("192.0.3.1")], [42, 42, 3692]);
-        assert_eq!([of("2001:db8:0:1::1"), of("2001:db8:0:ff::1"), of("2001:db8:0:100::")], [2094, 2094, 2062]);
+        assert_eq!(
+            [of("2001:db8:0:1::1"), of("2001:db8:0:ff::1"), of("2001:db8:0:100::")],
+            [2094, 2094, 2062]
+        );
     }
 }

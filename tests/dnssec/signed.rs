@@ -64,8 +64,11 @@ pub fn table(
     signed: &Arc<Signed>,
     choices: &[Choice],
 ) -> Table {
-    let answers: Vec<_> =
-        services.values().zip(choices).map(|(service, choice)| Answers::compile(service, &Audience::unlocated(service), choice)).collect();
+    let answers: Vec<_> = services
+        .values()
+        .zip(choices)
+        .map(|(service, choice)| Answers::compile(service, &Audience::unlocated(service), choice))
+        .collect();
     let mut unions = Unions::default();
     let sealed = services
         .values()

@@ -29,12 +29,13 @@ impl Binder<'_> {
     /// The policy of a service, and what its rules go by. `None` if it names no region that exists.
     pub(super) fn policy(&mut self, node: &Node) -> Option<(Policy, Vec<(Who, Place)>)> {
         let mut extent = Extent::default();
+        let told = self.mistakes.errors();
         let policy = self.part(node, &mut extent);
         if extent.parts > PARTS_MAX {
             self.mistakes.error(&node.place, format!("the policy has more than {PARTS_MAX} parts"));
         }
         let policy = policy.filter(|policy| !policy.regions().is_empty());
-        if policy.is_none() && !matches!(node.value, Value::Text(_)) {
+        if policy.is_none() && self.mistakes.errors() == told {
             self.mistakes.error(&node.place, "the policy names no region that exists");
         }
         policy.map(|policy| (policy, extent.rules))
@@ -57,7 +58,8 @@ impl Binder<'_> {
             return None;
         }
         extent.depth += 1;
-        let policy = read::<spec::Policy>(node, self.mistakes).and_then(|spec| self.made_of(spec, node, extent));
+        let policy =
+            read::<spec::Policy>(node, self.mistakes).and_then(|spec| self.made_of(spec, node, extent));
         extent.depth -= 1;
         policy
     }
@@ -74,9 +76,9 @@ impl Binder<'_> {
                 }
                 Policy::All(parts)
             }
-            spec::Policy::Weighted(shares) => {
-                Policy::Weighted(self.shares(&shares, false, extent).into_iter().map(|(w, _, p)| (w, p)).collect())
-            }
+            spec::Policy::Weighted(shares) => Policy::Weighted(
+                self.shares(&shares, false, extent).into_iter().map(|(w, _, p)| (w, p)).collect(),
+            ),
             spec::Policy::Nearest(names) => {
                 let regions = self.region_list(&names);
                 let located = regions.into_iter().filter_map(|(region, place)| {

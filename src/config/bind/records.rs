@@ -77,7 +77,9 @@ impl Binder<'_> {
                 given_once(&mut given, rtype, text, &rdata(rtype, text, origins)?)
             });
         }
-        self.values(&records.txt, place, |text| given_once(&mut given, RecordType::TXT, text, &strings(text)?));
+        self.values(&records.txt, place, |text| {
+            given_once(&mut given, RecordType::TXT, text, &strings(text)?)
+        });
         given
     }
 

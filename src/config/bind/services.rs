@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Binder;
 use crate::base::{show_span, stable_hash};
 use crate::config::model::{Failback, Objectives, Service, SwitchedBy, TtlBounds, ZoneFile};
-use crate::config::read::{Entries, Placed};
 use crate::config::policy::Policy;
+use crate::config::read::{Entries, Placed};
 use crate::config::spec;
 use crate::wire::RecordType;
 
