@@ -20,7 +20,7 @@ use crate::serve::Sockets;
 use crate::sys::{self, Format, Passed, Predecessor, Succession, Systemd};
 
 pub(super) fn run(common: &Common, log: Format) -> Done {
-    let (setup, warnings) = sys::load(&common.config).map_err(|mistakes| {
+    let (setup, warnings) = sys::load_to_serve(&common.config).map_err(|mistakes| {
         let config = common.config.display();
         Exit::No(format!("{}{config} has mistakes; nothing was started", mistakes.render(colour(true))))
     })?;
@@ -112,6 +112,10 @@ async fn serve(
     if let Some(listener) = http {
         tokio::spawn(admin::serve_http(listener, handle.clone(), metrics));
     }
+    tokio::spawn({
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.watch_geo().await }
+    });
     if let Some(Err(why)) = predecessor.map(Predecessor::serving) {
         warn!(%why, "the daemon that this one takes over from is gone already");
     }

@@ -6,15 +6,17 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::handle::Handle;
+use super::signatures;
+use crate::base::Mistakes;
 use crate::sys;
 
 /// Reloads the configuration that the daemon was started with. A bad one never replaces a good one.
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
-    handle: Handle,
+    pub(super) handle: Handle,
     /// One at a time: two that read the files at once could be taken over in the wrong order.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
 }
 
 impl Reloader {
@@ -31,15 +33,21 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         info!(event = "daemon.reloading", path = %self.path.display(), "reading {}", self.path.display());
         let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || sys::load(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let (setup, warnings) = sys::load_to_serve(&path)?;
+            let signed = signatures::sign(&setup, &setup.keys);
+            Ok((setup, signed, warnings))
+        })
+        .await;
         let said = match loaded.map_err(|why| why.to_string())? {
-            Ok((setup, warnings)) => {
+            Ok((setup, signed, warnings)) => {
                 for warning in warnings.iter() {
                     tracing::warn!("{warning}");
                 }
-                self.handle.reconfigure(setup).await.map_err(|gone| gone.to_string())?
+                self.handle.reconfigure(setup, signed).await.map_err(|gone| gone.to_string())?
             }
             Err(mistakes) => {
+                let mistakes: Mistakes = mistakes;
                 let errors = mistakes.errors();
                 Err(format!(
                     "{}{errors} mistake{}; the configuration that runs goes on",
