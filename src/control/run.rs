@@ -25,9 +25,9 @@ use crate::cluster::NodeView;
 use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
-use crate::io::{Clock, Net};
+use crate::io::{Certificate, Clock, Net, PemFiles};
 use crate::probe::{Probes, Report};
-use crate::serve::{Server, Sockets};
+use crate::serve::{Server, Sockets, renew};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::Systemd;
 use crate::table::Table;
@@ -87,6 +87,7 @@ struct Control {
     daemon: Daemon,
     table: Arc<ArcSwap<Table>>,
     sockets: Option<Sockets>,
+    certificate: Option<Arc<Certificate>>,
     server: Option<Server>,
     counts: Counts,
     serving: watch::Sender<bool>,
@@ -144,6 +145,7 @@ impl Control {
         let control = Self {
             daemon,
             table: Arc::new(ArcSwap::new(table)),
+            certificate: sockets.as_ref().and_then(Sockets::certificate).cloned(),
             sockets,
             server: None,
             counts: Counts::default(),
@@ -296,6 +298,11 @@ impl Control {
             self.probes = Some(probes);
             inputs.reports = reports;
         }
+        if let (Some(certificate), Some(files)) = (&self.certificate, &setup.config.tls) {
+            certificate.follow(PemFiles::from(files));
+            // In the background: a file may lie on a mount that hangs.
+            tokio::spawn(renew(Arc::clone(certificate)));
+        }
         self.daemon.reconfigure(setup, words.clone());
         telemetry::reload(true);
         self.systemd.ready();
@@ -430,7 +437,8 @@ impl Control {
 
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
-        Running { now: Clock.now(), serving: self.server.is_some(), counts }
+        let certificate_ends = self.certificate.as_ref().map(|certificate| certificate.ends());
+        Running { now: Clock.now(), serving: self.server.is_some(), counts, certificate_ends }
     }
 
     async fn begin_to_stop(&mut self) {
