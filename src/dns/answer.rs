@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use fastrand::Rng;
-
-use super::counts::{Counter, Counts};
+use super::counts::Counter;
+use super::desk::Desk;
+use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::resolve;
 use crate::table::Table;
@@ -68,35 +68,53 @@ pub fn answer(
     out: &mut [u8],
     table: &Table,
     asker: &Asker,
-    rng: &mut Rng,
-    counts: &mut Counts,
+    desk: &mut Desk,
 ) -> Option<usize> {
-    counts.add(asker.transport.counter());
-    let length = match Query::read(message) {
+    desk.counts.add(asker.transport.counter());
+    let length = reply(message, out, table, asker, desk);
+    if length.is_none() {
+        desk.counts.add(Counter::Dropped);
+    }
+    length
+}
+
+#[inline]
+fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mut Desk) -> Option<usize> {
+    match Query::read(message) {
         Ok(Query { question, edns }) => {
-            let limit = limit(asker.transport, edns.as_ref());
-            Reply::start(message, question.octets, edns.as_ref(), out, limit).and_then(|mut reply| {
-                match refusal(&question) {
-                    None => resolve(&mut reply, &question, table, rng, counts),
-                    Some(rcode) => reply.set_rcode(rcode),
-                }
-                reply.finish(counts)
-            })
+            let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
+            match refusal(&question) {
+                None => resolve(&mut reply, &question, table, &mut desk.rng, &mut desk.counts),
+                Some(rcode) => reply.set_rcode(rcode),
+            }
+            reply.finish(&mut desk.counts)
         }
         Err(Fault::Silence) => None,
         Err(Fault::Told { rcode, question, edns }) => {
-            let limit = limit(asker.transport, edns.as_ref());
             let question = question.map_or(&[][..], |question| question.octets);
-            Reply::start(message, question, edns.as_ref(), out, limit).and_then(|mut reply| {
-                reply.set_rcode(rcode);
-                reply.finish(counts)
-            })
+            let mut reply = start(message, question, edns.as_ref(), out, asker)?;
+            reply.set_rcode(rcode);
+            reply.finish(&mut desk.counts)
         }
-    };
-    if length.is_none() {
-        counts.add(Counter::Dropped);
     }
-    length
+}
+
+/// Starts a reply as this client takes it.
+#[inline]
+fn start<'a>(
+    message: &[u8],
+    question: &[u8],
+    edns: Option<&Edns<'a>>,
+    out: &'a mut [u8],
+    asker: &Asker,
+) -> Option<Reply<'a>> {
+    let opt = edns.map(|edns| {
+        let mut opt = Opt::to(edns);
+        // RFC 8467 §4: padding hides nothing where the message itself can be read.
+        opt.padded = edns.options.padding && asker.transport.is_encrypted();
+        opt
+    });
+    Reply::start(message, question, opt, out, limit(asker.transport, edns))
 }
 
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).

@@ -2,13 +2,17 @@
 //!
 //! [`answer`] serves every transport. It looks at the query in place (`wire::Query`), finds the
 //! name and follows CNAMEs (`resolve`), and copies whole sets of records into the caller's
-//! buffer (`reply`). It neither allocates nor locks nor reads a clock.
+//! buffer (`reply`), EDNS behind them (`opt`). What it keeps between queries is on the caller's
+//! [`Desk`]. It neither allocates nor locks nor reads a clock.
 
 mod answer;
 mod counts;
+mod desk;
+mod opt;
 mod reply;
 mod resolve;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
+pub use desk::Desk;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::published::Published;
 use crate::config::DnsLimits;
-use crate::dns::{Asker, Counter, Counts, Transport, answer};
+use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::io::Clock;
 use crate::table::Table;
 
 /// A query is at most so long; longer ones are no questions to us (no updates, no signatures).
@@ -33,8 +34,7 @@ pub(super) struct Hall {
 }
 
 struct State {
-    counts: Counts,
-    rng: Rng,
+    desk: Desk,
     /// Connections per client.
     clients: HashMap<IpAddr, usize>,
     connections: usize,
@@ -62,8 +62,7 @@ impl Hall {
         published: Arc<Published>,
     ) -> Rc<Self> {
         let state = State {
-            counts: Counts::default(),
-            rng: Rng::new(),
+            desk: Desk::new(Rng::new(), Clock.seconds()),
             clients: HashMap::new(),
             connections: 0,
             scratch: vec![0; ANSWER_OCTETS_MAX],
@@ -90,14 +89,15 @@ impl Hall {
 
     /// Has a message answered, and `take` the answer; `None` if there is none.
     pub(super) fn answer<T>(&self, query: &[u8], asker: &Asker, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let State { counts, rng, scratch, .. } = &mut *self.state.borrow_mut();
-        let len = answer(query, scratch, &self.table.load(), asker, rng, counts);
-        self.published.store(counts);
+        let State { desk, scratch, .. } = &mut *self.state.borrow_mut();
+        desk.now = Clock.seconds();
+        let len = answer(query, scratch, &self.table.load(), asker, desk);
+        self.published.store(&desk.counts);
         len.and_then(|len| scratch.get(..len)).map(take)
     }
 
     pub(super) fn count(&self, counter: Counter) {
-        let counts = &mut self.state.borrow_mut().counts;
+        let counts = &mut self.state.borrow_mut().desk.counts;
         counts.add(counter);
         self.published.store(counts);
     }

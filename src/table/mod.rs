@@ -8,12 +8,13 @@
 
 mod answers;
 mod build;
+mod compile;
 mod image;
 mod node;
 mod published;
 mod set;
 
-pub use answers::{Answers, Drawn};
+pub use answers::{Answers, Drawn, SetId, Variant};
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;
