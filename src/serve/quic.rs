@@ -35,9 +35,6 @@ const CONNECTION_WINDOW: u32 = 64 * 1024;
 const SEND_OCTETS_MAX: u64 = 256 * 1024;
 /// From the first packet to the end of the handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// The option that has no place here (RFC 9250 §5.5.2, RFC 7828).
-const TCP_KEEPALIVE: u16 = 11;
-
 /// Lets connections in until told to stop.
 pub(super) async fn keep(socket: UdpSocket, hall: Rc<Hall>, secure: Secure, tasks: TaskTracker) {
     let endpoint = match open(socket, &hall, &secure) {
@@ -166,16 +163,9 @@ fn message(framed: &[u8]) -> Option<&[u8]> {
     (is_whole && message.starts_with(&[0, 0]) && !asks_for_keepalive(message)).then_some(message)
 }
 
+/// The option that has no place here (RFC 9250 §5.5.2): QUIC has idle times of its own.
 fn asks_for_keepalive(message: &[u8]) -> bool {
-    let Ok(Query { edns: Some(edns), .. }) = Query::read(message) else { return false };
-    let mut options = edns.options;
-    while let Some(([code_high, code_low, len_high, len_low], rest)) = options.split_first_chunk() {
-        if u16::from_be_bytes([*code_high, *code_low]) == TCP_KEEPALIVE {
-            return true;
-        }
-        options = rest.get(usize::from(u16::from_be_bytes([*len_high, *len_low]))..).unwrap_or_default();
-    }
-    false
+    matches!(Query::read(message), Ok(Query { edns: Some(edns), .. }) if edns.options.keepalive)
 }
 
 #[cfg(test)]
