@@ -44,11 +44,6 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
-        let balancers = self.balancers.clone();
-        Ok(Self { listener: self.listener.try_clone()?, carries: self.carries, balancers })
-    }
-
     fn transport(&self) -> Transport {
         match self.carries {
             Carries::Dns => Transport::Tcp,

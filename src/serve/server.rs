@@ -13,6 +13,7 @@ use super::socket::Sockets;
 use super::{streams, udp};
 use crate::config::{Carries, DnsLimits};
 use crate::dns::Counts;
+use crate::io::Certificate;
 use crate::table::Table;
 
 /// Threads that answer from the published table. They do nothing else, and nobody else runs on
@@ -23,6 +24,7 @@ pub struct Server {
     stop_streams: CancellationToken,
     threads: Vec<JoinHandle<()>>,
     published: Vec<Arc<Published>>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Server {
@@ -37,6 +39,7 @@ impl Server {
             stop_streams: CancellationToken::new(),
             threads: Vec::new(),
             published: Vec::new(),
+            certificate: sockets.certificate.clone(),
         };
         for (nth, udp) in sockets.udp.into_iter().enumerate() {
             let worker = udp::Worker {
@@ -81,6 +84,11 @@ impl Server {
             sum += published.load();
         }
         sum
+    }
+
+    /// The certificate that clients are shown.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
     }
 
     /// A thread has ended that should not have: by a panic, since they do not end otherwise.
