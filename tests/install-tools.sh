@@ -14,6 +14,9 @@ bind9-dnsutils:dig
 knot-dnsutils:kdig
 curl:curl
 haproxy:haproxy
+knot:knotd
+nsd:nsd
+bind9:named
 prometheus:promtool
 iproute2:ip
 iptables:iptables

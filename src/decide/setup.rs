@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
 use crate::region::{Guarantee, guarantee};
+use crate::sign::ZoneKeys;
 use crate::table::Image;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
@@ -19,19 +20,26 @@ pub struct Setup {
     pub image: Arc<Image>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// The keys of those zones that are signed.
+    pub keys: Vec<Arc<ZoneKeys>>,
     names: HashMap<Name, ServiceId>,
 }
 
 impl Setup {
     /// Puts the parts together. There is one workflow for each that the configuration names.
-    pub fn new(config: Arc<Config>, image: Arc<Image>, workflows: Vec<Workflow>) -> Arc<Self> {
+    pub fn new(
+        config: Arc<Config>,
+        image: Arc<Image>,
+        workflows: Vec<Workflow>,
+        keys: Vec<Arc<ZoneKeys>>,
+    ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
         let names = config
             .services
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, names })
+        Arc::new(Self { config, image, workflows, keys, names })
     }
 
     /// The service that a dynamic name belongs to.

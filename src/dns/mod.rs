@@ -8,11 +8,14 @@
 mod answer;
 mod counts;
 mod desk;
+mod notary;
 mod opt;
 mod reply;
 mod resolve;
+mod seal;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
+pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
