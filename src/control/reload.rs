@@ -33,16 +33,12 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         info!(event = "daemon.reloading", path = %self.path.display(), "reading {}", self.path.display());
         let path = self.path.clone();
-<<<<<<< HEAD
-        let loaded = tokio::task::spawn_blocking(move || sys::load_to_serve(&path)).await;
-=======
         let loaded = tokio::task::spawn_blocking(move || {
-            let (setup, warnings) = sys::load(&path)?;
+            let (setup, warnings) = sys::load_to_serve(&path)?;
             let signed = signatures::sign(&setup, &setup.keys);
             Ok((setup, signed, warnings))
         })
         .await;
->>>>>>> main
         let said = match loaded.map_err(|why| why.to_string())? {
             Ok((setup, signed, warnings)) => {
                 for warning in warnings.iter() {
