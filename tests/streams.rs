@@ -274,10 +274,11 @@ fn hickorys_clients_are_answered() {
     let served = serve(&limits());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let provider = TokioRuntimeProvider::new;
+        // What runs in the background ends with the last copy of this.
+        let provider = TokioRuntimeProvider::new();
         let name = ServerName::try_from(HOST).unwrap();
-        let tls = tls_exchange(served.tls, name, served.pki.client("dot"), PATIENCE, None, provider());
-        let https = HttpsClientStream::builder(Arc::new(served.pki.client("h2")), provider());
+        let tls = tls_exchange(served.tls, name, served.pki.client("dot"), PATIENCE, None, provider.clone());
+        let https = HttpsClientStream::builder(Arc::new(served.pki.client("h2")), provider.clone());
         let quic = QuicClientStream::builder().crypto_config(served.pki.client("doq"));
         let (quic, background) =
             DnsExchange::from_stream(quic.build(served.quic, HOST.into()).await.unwrap());
@@ -390,7 +391,7 @@ fn all_transports_say_the_same() {
                 let over_quic = over_quic(&quic, &frame(&query)).await.unwrap();
                 let same = |one: &[u8], other: &[u8]| match *name {
                     // Drawn anew each time: an order, or a region.
-                    "many" | "spread" | "together" => one.len() == other.len(),
+                    "many" | "spread" | "together" => one[..4] == other[..4],
                     _ => one == other,
                 };
                 assert!(same(&over_tls, &wanted), "{name} {rtype}");

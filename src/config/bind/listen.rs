@@ -101,3 +101,76 @@ impl Binder<'_> {
         Some(Balanced { address, from, carries: balanced.carries })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::base::Source;
+    use crate::config::{Carries, Config, Surroundings, parse};
+
+    /// A file with these lines in it: the configuration, and everything that is said about it.
+    fn read(lines: &str) -> (Option<Config>, String) {
+        let text = format!("version: 1\nmode: answer\nsite: {{name: here}}\n{lines}\n");
+        let around =
+            Surroundings { directory: PathBuf::from("/etc/p"), state: None, runtime: None, processors: 1 };
+        match parse(&Source::new("p.yaml", text), &around) {
+            Ok((config, warnings)) => (Some(config), warnings.render(false)),
+            Err(mistakes) => (None, mistakes.render(false)),
+        }
+    }
+
+    const TLS: &str = "tls: {certificate: server.pem, key: server.key}";
+
+    #[test]
+    fn takes_every_transport() {
+        let (config, said) = read(&format!(
+            "{TLS}\nlisten: {{dns: [\"[::]:53\"], tls: [\"[::]:853\"], quic: [\"[::]:853\"], https: [\"[::]:443\"], \
+             proxy: [{{address: \"[::]:5300\", from: [10.0.0.0/24, \"2001:db8::/64\"], carries: tls}}]}}"
+        ));
+        let config = config.unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(said, "");
+        assert_eq!(config.tls.unwrap().key, PathBuf::from("/etc/p/server.key"));
+        assert_eq!((config.listen.tls.len(), config.listen.quic.len(), config.listen.https.len()), (1, 1, 1));
+        let balanced = &config.listen.proxy[0];
+        assert_eq!((balanced.from.len(), balanced.carries), (2, Carries::Tls));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_listener() {
+        for (lines, wanted) in [
+            ("listen: {dns: [], tls: [\"[::]:853\"]}", "[::]:853 needs a certificate"),
+            ("listen: {dns: [], quic: [\"[::]:853\"]}", "[::]:853 needs a certificate"),
+            (
+                "listen: {dns: [], proxy: [{address: \"[::]:53\", from: [\"::1/128\"], carries: https}]}",
+                "[::]:53 needs a certificate",
+            ),
+            ("listen: {dns: [\"[::]:53\", \"[::]:53\"]}", "[::]:53 is listed twice"),
+            (
+                "listen: {dns: [\"[::]:53\"], proxy: [{address: \"[::]:53\", from: [\"::1/128\"]}]}",
+                "[::]:53 is listed twice",
+            ),
+            (
+                "tls: {certificate: a, key: b}\nlisten: {dns: [\"[::]:53\"], quic: [\"[::]:53\"]}",
+                "[::]:53 is listed twice",
+            ),
+            ("listen: {dns: [], proxy: [{address: \"[::]:53\", from: []}]}", "nobody may connect"),
+            ("listen: {dns: [], proxy: [{address: \"[::]:53\", from: [nobody]}]}", "`nobody` is not an IP"),
+            ("listen: {dns: [], tls: [nowhere]}", "`nowhere` is not an address and a port"),
+        ] {
+            let (config, said) = read(lines);
+            assert!(config.is_none() && said.contains(wanted) && said.contains("p.yaml:"), "{lines}: {said}");
+        }
+    }
+
+    #[test]
+    fn warns_of_what_makes_little_sense() {
+        let (config, said) = read(&format!("{TLS}\nlisten: {{dns: []}}"));
+        assert!(config.is_some() && said.contains("nobody is shown this certificate"), "{said}");
+        let (config, said) = read("listen: {dns: [], proxy: [{address: \"[::]:53\", from: [\"::/0\"]}]}");
+        assert!(config.is_some() && said.contains("everybody may connect here"), "{said}");
+        // The system picks a port, each time another one.
+        let (config, said) = read("listen: {dns: [\"[::]:0\", \"[::]:0\"]}");
+        assert!(config.is_some(), "{said}");
+    }
+}
