@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod geo;
 mod dnssec;
 mod listen;
 mod services;
@@ -152,6 +153,7 @@ impl<'a> Binder<'a> {
         let tls = file.tls.map(|tls| self.certificate(tls));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen, tls.as_ref()));
         let dns = self.dns(&file.dns);
+        let geo = self.geo(file.geo);
         let store = self.store(file.store);
         let zones = self.zones(file.zones, &store);
         self.dnssec_on_many_sites(&zones, &sites);
@@ -173,6 +175,7 @@ impl<'a> Binder<'a> {
             tls,
             dns,
             zones,
+            geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
