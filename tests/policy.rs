@@ -673,7 +673,7 @@ fn mistakes_have_a_place_and_a_cure() {
         ("{eu: {cname: near}, us: {cname: c.d.}}", "a name in `near` is relative"),
         ("{eu: {srv: [1 2 host.]}, us: {a: [192.0.2.1]}}", "`host.` is not a number"),
         ("{eu: {a: [192.0.2.1, 192.0.2.1]}, us: {a: [192.0.2.1]}}", "192.0.2.1 is listed twice"),
-        ("{eu: {https: [1]}, us: {a: [192.0.2.1]}}", "HTTPS"),
+        ("{eu: {https: [\"1\"]}, us: {a: [192.0.2.1]}}", "HTTPS"),
         ("{eu: {}, us: {a: [192.0.2.1]}}", "region `eu` gives no records"),
     ] {
         assert!(answers(given).contains(says), "{given}: {}", answers(given));

@@ -170,7 +170,7 @@ impl Traffic {
             let scene = state.scene(config, &self.seats, now.mono);
             let chosen = choose(service, audiences[id.position()].trees(), &scene);
             let before = state.chosen.as_ref();
-            if before.is_none_or(|before| *before != chosen) {
+            if !before.is_some_and(|before| before.answers_like(&chosen)) {
                 moved.answers.insert(id);
             }
             let same =

@@ -60,6 +60,14 @@ impl Choice {
         Self { outcomes: vec![Outcome { pick, rule: Rule::POLICY }], classes: Vec::new(), ttl }
     }
 
+    /// Whether everybody is answered the same by both, be it for another reason.
+    pub fn answers_like(&self, other: &Self) -> bool {
+        self.ttl == other.ttl
+            && self.classes == other.classes
+            && self.outcomes.len() == other.outcomes.len()
+            && self.outcomes.iter().zip(&other.outcomes).all(|(mine, theirs)| mine.pick == theirs.pick)
+    }
+
     /// What a class of clients is answered.
     pub fn outcome(&self, class: u16) -> Option<&Outcome> {
         let position = self.classes.get(usize::from(class)).copied().unwrap_or_default();
