@@ -21,11 +21,23 @@ impl Unbound {
 
     /// Starts it. `None`: it is not installed.
     pub fn start(zone: &str, authority: SocketAddr) -> Option<Self> {
+        // No validation of a zone that is not signed.
+        Self::with(zone, authority, "  module-config: \"iterator\"")
+    }
+
+    /// Starts one that validates, and that concludes from NSEC records what it can (RFC 8198).
+    pub fn validating(zone: &str, authority: SocketAddr, anchors: &[String]) -> Option<Self> {
+        let anchors: String = anchors.iter().map(|record| format!("  trust-anchor: '{record}'\n")).collect();
+        let more = format!("  module-config: \"validator iterator\"\n  aggressive-nsec: yes\n{anchors}");
+        Self::with(zone, authority, more.trim_end())
+    }
+
+    fn with(zone: &str, authority: SocketAddr, more: &str) -> Option<Self> {
         let binary = find("unbound", "unbound", &["/usr/sbin"])?;
         let scratch = Scratch::new("unbound");
         let (directory, port) = (scratch.path().display(), ports::free());
         // Nothing but what an ordinary resolver does: no serving of expired answers, no lower
-        // bound for TTLs, no validation of a zone that is not signed.
+        // bound for TTLs.
         let config = format!(
             "server:
   directory: \"{directory}\"
@@ -41,7 +53,7 @@ impl Unbound {
   do-ip6: no
   access-control: 127.0.0.0/8 allow
   do-not-query-localhost: no
-  module-config: \"iterator\"
+{more}
 stub-zone:
   name: \"{zone}\"
   stub-addr: {}@{}
