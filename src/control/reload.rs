@@ -34,7 +34,7 @@ impl Reloader {
         info!(event = "daemon.reloading", path = %self.path.display(), "reading {}", self.path.display());
         let path = self.path.clone();
         let loaded = tokio::task::spawn_blocking(move || {
-            let (setup, warnings) = sys::load(&path)?;
+            let (setup, warnings) = sys::load_to_serve(&path)?;
             let signed = signatures::sign(&setup, &setup.keys);
             Ok((setup, signed, warnings))
         })
