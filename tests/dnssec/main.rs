@@ -3,7 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod daemon;
 mod engine;
+mod property;
 mod resolvers;
 mod signed;
 mod validator;

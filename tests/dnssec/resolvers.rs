@@ -82,7 +82,7 @@ fn anchors(keys: &ZoneKeys) -> Vec<String> {
 }
 
 /// Asks a resolver with DO and RD.
-fn resolve(resolver: SocketAddr, text: &str, rtype: RecordType) -> Message {
+pub fn resolve(resolver: SocketAddr, text: &str, rtype: RecordType) -> Message {
     let mut query = ask(9, &name(text), rtype, Some(1232));
     query[2] |= 1;
     let flags_at = query.len() - 4;
@@ -100,11 +100,11 @@ fn resolve(resolver: SocketAddr, text: &str, rtype: RecordType) -> Message {
 }
 
 /// Whether a resolver found that it could trust the answer.
-fn is_secure(message: &Message) -> bool {
+pub fn is_secure(message: &Message) -> bool {
     message.flags & 0x20 != 0
 }
 
-fn addresses(message: &Message) -> Vec<String> {
+pub fn addresses(message: &Message) -> Vec<String> {
     let addresses = message.sections[0].iter().filter(|record| [1, 28].contains(&record.rtype.0));
     let mut addresses: Vec<_> =
         addresses.map(|record| ShowRdata { rtype: record.rtype, rdata: &record.rdata }.to_string()).collect();
