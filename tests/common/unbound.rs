@@ -1,6 +1,7 @@
 //! A real recursive resolver, to which the zone is delegated.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,18 +22,34 @@ impl Unbound {
 
     /// Starts it. `None`: it is not installed.
     pub fn start(zone: &str, authority: SocketAddr) -> Option<Self> {
+        let at = format!("{}@{}", authority.ip(), authority.port());
+        let stub = format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
         // No validation of a zone that is not signed.
-        Self::with(zone, authority, "  module-config: \"iterator\"")
+        Self::start_with("iterator", &stub)
     }
 
     /// Starts one that validates, and that concludes from NSEC records what it can (RFC 8198).
     pub fn validating(zone: &str, authority: SocketAddr, anchors: &[String]) -> Option<Self> {
+        let at = format!("{}@{}", authority.ip(), authority.port());
         let anchors: String = anchors.iter().map(|record| format!("  trust-anchor: '{record}'\n")).collect();
-        let more = format!("  module-config: \"validator iterator\"\n  aggressive-nsec: yes\n{anchors}");
-        Self::with(zone, authority, more.trim_end())
+        let stub = format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
+        Self::start_with("validator iterator", &format!("server:\n  aggressive-nsec: yes\n{anchors}{stub}"))
     }
 
-    fn with(zone: &str, authority: SocketAddr, more: &str) -> Option<Self> {
+    /// Starts one that asks over TLS, and checks the certificate.
+    pub fn start_forwarding(zone: &str, authority: SocketAddr, host: &str, ca: &Path) -> Option<Self> {
+        let at = format!("{}@{}#{host}", authority.ip(), authority.port());
+        Self::start_with(
+            "iterator",
+            &format!(
+                "server:\n  tls-cert-bundle: \"{}\"\n\
+             forward-zone:\n  name: \"{zone}\"\n  forward-addr: {at}\n  forward-tls-upstream: yes\n",
+                ca.display()
+            ),
+        )
+    }
+
+    fn start_with(modules: &str, authority: &str) -> Option<Self> {
         let binary = find("unbound", "unbound", &["/usr/sbin"])?;
         let scratch = Scratch::new("unbound");
         let (directory, port) = (scratch.path().display(), ports::free());
@@ -53,16 +70,11 @@ impl Unbound {
   do-ip6: no
   access-control: 127.0.0.0/8 allow
   do-not-query-localhost: no
-{more}
-stub-zone:
-  name: \"{zone}\"
-  stub-addr: {}@{}
-  stub-prime: no
+  module-config: \"{modules}\"
+{authority}
 remote-control:
   control-enable: no
-",
-            authority.ip(),
-            authority.port()
+"
         );
         let file = scratch.path().join("unbound.conf");
         std::fs::write(&file, config).unwrap();

@@ -112,16 +112,19 @@ pub fn addresses(message: &Message) -> Vec<String> {
     addresses
 }
 
-/// States of the services, by name of the service.
-fn states() -> Vec<(&'static str, Box<dyn Fn(&str) -> Pick>)> {
+/// What a service answers, by its name.
+type State = Box<dyn Fn(&str) -> Pick>;
+
+/// States of the services.
+fn states() -> Vec<(&'static str, State)> {
     let only = |region: RegionId, other: Pick| {
         Box::new(move |service: &str| match service {
             "legacy" | "dark" | "broken" => Pick::One(vec![(EU, 1)]),
             "together" => other.clone(),
             _ => Pick::One(vec![(region, 1)]),
-        }) as Box<dyn Fn(&str) -> Pick>
+        }) as State
     };
-    let all_down = |pick: Pick| Box::new(move |_: &str| pick.clone()) as Box<dyn Fn(&str) -> Pick>;
+    let all_down = |pick: Pick| Box::new(move |_: &str| pick.clone()) as State;
     vec![
         ("both up", only(EU, Pick::All(vec![EU, US]))),
         ("eu down", only(US, Pick::All(vec![US]))),
