@@ -16,9 +16,10 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 10] = [
+const WORDS: [(&str, &str, &str); 11] = [
     ("src/config/model.rs", "Mode", CONFIG),
     ("src/config/model.rs", "HttpMethod", CONFIG),
+    ("src/config/conduct.rs", "CookieHandling", CONFIG),
     ("src/config/model.rs", "SilentMeans", CONFIG),
     ("src/config/model.rs", "UnreachableWriter", CONFIG),
     ("src/config/model.rs", "SwitchedBy", CONFIG),

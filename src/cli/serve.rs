@@ -17,7 +17,7 @@ use crate::serve::Sockets;
 use crate::sys::{self, Format, Passed, Systemd};
 
 pub(super) fn run(common: &Common, log: Format) -> Done {
-    let (setup, warnings) = sys::load(&common.config).map_err(|mistakes| {
+    let (setup, warnings) = sys::load_to_serve(&common.config).map_err(|mistakes| {
         let config = common.config.display();
         Exit::No(format!("{}{config} has mistakes; nothing was started", mistakes.render(colour(true))))
     })?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::Conduct;
 use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
 use crate::wire::{Name, RecordType};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub listen: Listen,
     /// Limits of the DNS side.
     pub dns: DnsLimits,
+    /// How clients are treated.
+    pub conduct: Conduct,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
     /// Stateful systems.

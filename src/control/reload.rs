@@ -31,7 +31,7 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         info!(event = "daemon.reloading", path = %self.path.display(), "reading {}", self.path.display());
         let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || sys::load(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || sys::load_to_serve(&path)).await;
         let said = match loaded.map_err(|why| why.to_string())? {
             Ok((setup, warnings)) => {
                 for warning in warnings.iter() {

@@ -334,7 +334,9 @@ impl Daemon {
             self.outbox.put(CEILING.to_owned(), &ceiling);
         }
         self.generation = next;
-        let table = Arc::new(Table::new(next, Arc::clone(&self.setup.image), self.answers.clone()));
+        let table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
+            .with_manners(Arc::clone(&self.setup.manners));
+        let table = Arc::new(table);
         self.table = Some(Arc::clone(&table));
         effects.publish = Some(table);
     }

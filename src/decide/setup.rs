@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
 use crate::region::{Guarantee, guarantee};
-use crate::table::Image;
+use crate::table::{Image, Manners};
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
@@ -17,6 +17,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
+    /// How clients are treated.
+    pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     names: HashMap<Name, ServiceId>,
@@ -24,14 +26,19 @@ pub struct Setup {
 
 impl Setup {
     /// Puts the parts together. There is one workflow for each that the configuration names.
-    pub fn new(config: Arc<Config>, image: Arc<Image>, workflows: Vec<Workflow>) -> Arc<Self> {
+    pub fn new(
+        config: Arc<Config>,
+        image: Arc<Image>,
+        manners: Manners,
+        workflows: Vec<Workflow>,
+    ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
         let names = config
             .services
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, names })
+        Arc::new(Self { config, image, manners: Arc::new(manners), workflows, names })
     }
 
     /// The service that a dynamic name belongs to.

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::counts::Counts;
+use super::limit::Limiter;
 
 /// Everything that answering changes. Each thread has one of its own: nothing is shared, nothing
 /// waits.
@@ -16,11 +17,13 @@ pub struct Desk {
     /// dates cookies and rates, which take no finer time. It wraps in 2106, and is compared
     /// accordingly.
     pub now: u32,
+    /// Who was sent how much over UDP.
+    pub limiter: Limiter,
 }
 
 impl Desk {
     /// A desk on which nothing has happened yet.
     pub fn new(rng: Rng, now: u32) -> Self {
-        Self { rng, counts: Counts::default(), now }
+        Self { rng, counts: Counts::default(), now, limiter: Limiter::default() }
     }
 }

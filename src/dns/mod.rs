@@ -6,8 +6,12 @@
 //! [`Desk`]. It neither allocates nor locks nor reads a clock.
 
 mod answer;
+mod chaos;
+mod cookie;
 mod counts;
 mod desk;
+mod explain;
+mod limit;
 mod opt;
 mod reply;
 mod resolve;
@@ -15,4 +19,5 @@ mod resolve;
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
+pub use limit::Limiter;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};

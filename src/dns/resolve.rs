@@ -3,9 +3,11 @@
 use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
+use super::explain::Explanation;
+use super::limit::Kind;
 use super::reply::{Owner, Reply, Section};
 use crate::table::{Answers, Apex, Drawn, Found, Node, Set, TTL_AT, Table};
-use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
+use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType, hash_name};
 
 /// A chain of CNAMEs is followed for so many links; resolvers go on by themselves.
 const LINKS_MAX: usize = 8;
@@ -69,11 +71,24 @@ impl<'t> Walk<'_, '_, 't> {
         match self.locate() {
             Found::Elsewhere => {
                 self.reply.set_rcode(Rcode::REFUSED);
+                self.reply.explain(Explanation::NotAuthoritative);
                 return Ok(());
             }
-            Found::Cut(cut) => return self.refer(&cut),
+            Found::Cut(cut) => {
+                self.reply.set_about(Kind::Referral, cut.number());
+                return self.refer(&cut);
+            }
             found => {
                 self.reply.set_authoritative();
+                match &found {
+                    Found::Node(node) | Found::Dname(node) => self.reply.set_about(Kind::Name, node.number()),
+                    Found::Missing(apex) => {
+                        let zone = self.name.get(self.owner.ancestor(apex.len).at - self.owner.at..);
+                        let zone = zone.and_then(|zone| zone.get(..apex.len)).unwrap_or_default();
+                        self.reply.set_about(Kind::Absent, hash_name(zone) as u32);
+                    }
+                    Found::Cut(_) | Found::Elsewhere => {}
+                }
                 if self.step(found)? {
                     return Ok(());
                 }

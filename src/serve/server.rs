@@ -38,10 +38,12 @@ impl Server {
             threads: Vec::new(),
             published: Vec::new(),
         };
+        let threads = sockets.udp.len().div_ceil(sockets.udp_addresses().len().max(1));
         for (nth, udp) in sockets.udp.into_iter().enumerate() {
             let worker = udp::Worker {
                 socket: udp.socket,
                 informed: udp.informed,
+                threads,
                 table: Arc::clone(&table),
                 stop: Arc::clone(&server.stop),
                 published: server.publish(),

@@ -3,19 +3,38 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::secrets::cookie_secrets;
 use crate::base::{Mistakes, Place, Source};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
-use crate::table::Image;
+use crate::table::CookieSecret;
+use crate::table::{Image, Manners};
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
 
-/// Reads a configuration with everything it names.
+/// Reads a configuration with everything it names but secrets, which need not be where it is
+/// looked at.
 ///
 /// # Errors
 /// Every mistake in the configuration, its zones and its workflows. Warnings come with the setup.
 pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    load_with(path, |_, _| Vec::new())
+}
+
+/// Reads a configuration with everything it names, to serve by it.
+///
+/// # Errors
+/// Those of [`load`], and secrets that cannot be read or are none.
+pub fn load_to_serve(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    load_with(path, cookie_secrets)
+}
+
+fn load_with(
+    path: &Path,
+    cookie_secrets: impl FnOnce(&Config, &mut Mistakes) -> Vec<CookieSecret>,
+) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
+    let cookie_secrets = cookie_secrets(&config, &mut mistakes);
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
     if mistakes.fatal() {
@@ -24,7 +43,8 @@ pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-            let setup = Setup::new(Arc::new(config), image, workflows);
+            let manners = Manners::new(&config, cookie_secrets);
+            let setup = Setup::new(Arc::new(config), image, manners, workflows);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

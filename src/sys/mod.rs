@@ -3,9 +3,10 @@
 mod load;
 mod log;
 mod passed;
+mod secrets;
 mod systemd;
 
-pub use load::{control_socket, load, load_config, load_zone};
+pub use load::{control_socket, load, load_config, load_to_serve, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
 pub use systemd::Systemd;

@@ -10,12 +10,14 @@ mod answers;
 mod build;
 mod compile;
 mod image;
+mod manners;
 mod node;
 mod published;
 mod set;
 
 pub use answers::{Answers, Drawn, SetId, Variant};
 pub use image::{Apex, Found, Image};
+pub use manners::{COOKIE_SECRET_OCTETS, CookieSecret, Manners};
 pub use node::Node;
 pub use published::Table;
 pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT};

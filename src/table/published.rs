@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::image::Image;
+use super::manners::Manners;
 use crate::base::{Generation, Index, ServiceId};
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
@@ -13,13 +14,27 @@ pub struct Table {
     generation: Generation,
     image: Arc<Image>,
     answers: Vec<Answers>,
+    manners: Arc<Manners>,
 }
 
 impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers }
+        Self { generation, image, answers, manners: Arc::default() }
+    }
+
+    /// The same, with manners other than the plain ones: by default nothing is told but answers,
+    /// and nobody is limited.
+    #[must_use]
+    pub fn with_manners(self, manners: Arc<Manners>) -> Self {
+        Self { manners, ..self }
+    }
+
+    /// How clients are treated.
+    #[inline]
+    pub fn manners(&self) -> &Manners {
+        &self.manners
     }
 
     /// Its number.

@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod conduct;
 mod services;
 mod values;
 mod workflows;
@@ -149,6 +150,7 @@ impl<'a> Binder<'a> {
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
+        let conduct = self.conduct(&file.dns);
         let zones = self.zones(file.zones);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
@@ -166,6 +168,7 @@ impl<'a> Binder<'a> {
             sites,
             listen,
             dns,
+            conduct,
             zones,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
