@@ -95,6 +95,9 @@ pub enum Command {
     Workflow(WorkflowCommand),
     /// Takes the configuration on disk over, as SIGHUP does; prints what is new, or what is wrong.
     Reload,
+    /// Has the daemon hand over to a new process of the program on disk, without losing a query;
+    /// if that one does not come to serve, the daemon that runs goes on.
+    Upgrade,
     /// Tells the whole story on this machine, in under a minute.
     Demo {
         /// With etcd and PostgreSQL, if they are installed, instead of stand-ins.

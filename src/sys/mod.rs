@@ -1,11 +1,14 @@
-//! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
+//! What the operating system gives and takes: logging, systemd, sockets passed in, files read,
+//! and a new process in place of the old one.
 
+mod handover;
 mod load;
 mod log;
 mod passed;
 mod secrets;
 mod systemd;
 
+pub use handover::{Predecessor, Succession, Successor};
 pub use load::{control_socket, load, load_config, load_to_serve, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
