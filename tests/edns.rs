@@ -121,6 +121,8 @@ fn dig(server: SocketAddr, arguments: &str) -> String {
 
 // ── RFC 8906 §8: what every server must be able to take ──
 
+type Options = &'static [(u16, &'static [u8])];
+
 /// A probe, and what comes back: over UDP and TCP the same.
 struct Probe {
     section: &'static str,
@@ -129,7 +131,7 @@ struct Probe {
     flags: [u8; 2],
     header_only: bool,
     /// Version, flags and options.
-    edns: Option<(u8, u16, &'static [(u16, &'static [u8])])>,
+    edns: Option<(u8, u16, Options)>,
     expected: &'static str,
 }
 
@@ -383,14 +385,6 @@ fn a_refusal_says_why_to_those_who_understand() {
 
 const OWN: &[u8; 8] = b"clientsO";
 
-/// The cookie that a client without one is given.
-fn be_given(server: SocketAddr) -> Vec<u8> {
-    let message = over_udp(server, &apex_query(&[(COOKIE, OWN)]));
-    let cookie = option(&message, COOKIE).expect("it is given one");
-    assert!(cookie.len() == 24 && cookie.starts_with(OWN) && cookie[8..12] == [1, 0, 0, 0], "{cookie:x?}");
-    cookie
-}
-
 #[test]
 fn cookies_outlive_a_restart_and_the_change_of_their_secret() {
     let (first, second) = ("00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100");
@@ -420,6 +414,8 @@ fn cookies_outlive_a_restart_and_the_change_of_their_secret() {
     daemon.stop();
     daemon.start();
     assert_eq!(asks(&daemon, &old), good);
+    let cookie = option(&over_udp(daemon.dns(), &apex_query(&[(COOKIE, OWN)])), COOKIE).unwrap();
+    assert!(cookie.len() == 24 && cookie.starts_with(OWN) && cookie[8..12] == [1, 0, 0, 0], "{cookie:x?}");
     // The secret is replaced in two steps, and nobody notices before the second.
     reconfigure(&daemon, "{cookies: {handling: require, secrets: [{file: second}, {file: first}]}}");
     assert_eq!(asks(&daemon, &old), good);

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod client;
+mod keys;
 mod order;
 mod query;
 mod serve;
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Dial { service, shares, why } => order::dial(&common, service, shares, &why),
         Command::Automation(automation) => order::automation(&common, automation),
         Command::Workflow(command) => workflow::run(&common, command),
+        Command::Keys(command) => keys::run(&common, command),
         Command::Reload => order::reload(&common),
         Command::Upgrade => order::upgrade(&common),
         Command::Demo { real, keep } => demo::run(demo::Options { real, keep }).map_err(|why| match why {

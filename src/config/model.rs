@@ -10,6 +10,7 @@ use reqwest::Url;
 
 use super::Conduct;
 use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
+use crate::sign::KeyPolicy;
 use crate::wire::{Name, RecordType};
 
 /// All of it.
@@ -112,7 +113,25 @@ pub struct ZoneFile {
     pub name: Name,
     /// Its file.
     pub file: PathBuf,
+    /// How it is signed; none: it is not.
+    pub dnssec: Option<Dnssec>,
     /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// How a zone is signed.
+#[derive(Clone, Debug)]
+pub struct Dnssec {
+    /// What its keys are to be.
+    pub policy: KeyPolicy,
+    /// Where they are kept.
+    pub directory: PathBuf,
+    /// Servers of the parent, to be asked for the zone's DS set; none: it is asked for as anybody
+    /// would.
+    pub parent: Vec<SocketAddr>,
+    /// How often the parent is asked.
+    pub ask_every: Duration,
+    /// Where the configuration says so.
     pub place: Place,
 }
 

@@ -13,6 +13,7 @@ use super::model::{AllDown, HttpMethod, Mode, SilentMeans, SwitchedBy, Unreachab
 use super::read::{Entries, Placed};
 use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
+use crate::sign::{Algorithm, Layout};
 use crate::wire::Name;
 
 /// The whole file.
@@ -115,6 +116,51 @@ pub struct RateLimit {
 pub struct Zone {
     pub name: Placed<Name>,
     pub file: Placed<PathBuf>,
+    pub dnssec: Option<Placed<Dnssec>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Dnssec {
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    #[serde(default)]
+    pub keys: Layout,
+    pub directory: Option<PathBuf>,
+    #[serde(default)]
+    pub lifetime: KeyLifetimes,
+    #[serde(default)]
+    pub signature: Signature,
+    pub dnskey_ttl: Option<Placed<Span>>,
+    pub max_ttl: Option<Placed<Span>>,
+    pub propagation: Option<Placed<Span>>,
+    pub safety: Option<Placed<Span>>,
+    #[serde(default)]
+    pub parent: Parent,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLifetimes {
+    pub ksk: Option<Placed<Span>>,
+    pub zsk: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    pub validity: Option<Placed<Span>>,
+    pub refresh: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    #[serde(default)]
+    pub servers: Vec<Placed<String>>,
+    pub ds_ttl: Option<Placed<Span>>,
+    pub propagation: Option<Placed<Span>>,
+    pub every: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

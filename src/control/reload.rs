@@ -6,6 +6,8 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::handle::Handle;
+use super::signatures;
+use crate::base::Mistakes;
 use crate::sys;
 
 /// Reloads the configuration that the daemon was started with. A bad one never replaces a good one.
@@ -31,15 +33,21 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         info!(event = "daemon.reloading", path = %self.path.display(), "reading {}", self.path.display());
         let path = self.path.clone();
-        let loaded = tokio::task::spawn_blocking(move || sys::load_to_serve(&path)).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let (setup, warnings) = sys::load_to_serve(&path)?;
+            let signed = signatures::sign(&setup, &setup.keys);
+            Ok((setup, signed, warnings))
+        })
+        .await;
         let said = match loaded.map_err(|why| why.to_string())? {
-            Ok((setup, warnings)) => {
+            Ok((setup, signed, warnings)) => {
                 for warning in warnings.iter() {
                     tracing::warn!("{warning}");
                 }
-                self.handle.reconfigure(setup).await.map_err(|gone| gone.to_string())?
+                self.handle.reconfigure(setup, signed).await.map_err(|gone| gone.to_string())?
             }
             Err(mistakes) => {
+                let mistakes: Mistakes = mistakes;
                 let errors = mistakes.errors();
                 Err(format!(
                     "{}{errors} mistake{}; the configuration that runs goes on",

@@ -49,6 +49,12 @@ pub(super) fn describe() {
         "pointsman_config_reload_success",
         "0 if the configuration on disk could not be taken over."
     );
+    describe_gauge!("pointsman_dnssec_signatures", "Signatures made ahead of questions.");
+    describe_gauge!("pointsman_dnssec_signing_seconds", "How long making them took.");
+    describe_gauge!(
+        "pointsman_dnssec_renewal_timestamp_seconds",
+        "When they are made anew, in seconds since 1970."
+    );
     describe_counter!("pointsman_flips_total", "Changes of a region's health.");
     describe_counter!("pointsman_queries_total", "Answers, by response code.");
     describe_counter!(
@@ -80,6 +86,13 @@ pub(super) fn describe() {
 pub(super) fn sample(config: &Config, sample: &Sample) {
     let check = config.checks.name(sample.check).to_string();
     histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
+}
+
+/// Zones were signed.
+pub(super) fn signed(count: usize, took: std::time::Duration, renewed: crate::base::Timestamp) {
+    gauge!("pointsman_dnssec_signatures").set(count as f64);
+    gauge!("pointsman_dnssec_signing_seconds").set(took);
+    gauge!("pointsman_dnssec_renewal_timestamp_seconds").set(renewed.as_second() as f64);
 }
 
 /// A round of a group has ended.

@@ -25,7 +25,7 @@ use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
-use crate::table::{Answers, Table};
+use crate::table::{Answers, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
 /// What an earlier process left in the store.
@@ -132,6 +132,13 @@ pub struct Daemon {
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
     pub(super) answers: Vec<Answers>,
+    /// The signatures of the zones that are signed, made elsewhere …
+    pub(super) signed: Option<Arc<Signed>>,
+    /// … and not in the table yet.
+    pub(super) signed_anew: bool,
+    /// Those that depend on which regions serve together, service by service.
+    pub(super) sealed: Vec<Option<Arc<Part>>>,
+    pub(super) unions: Unions,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -198,6 +205,10 @@ impl Daemon {
             outbox: Outbox::default(),
             table: None,
             answers: Vec::new(),
+            signed: None,
+            signed_anew: false,
+            sealed: Vec::new(),
+            unions: Unions::default(),
             generation: Generation(ceiling),
             ceiling,
             outside: Outside::default(),
@@ -330,6 +341,13 @@ impl Daemon {
         self.outbox.put(key.to_owned(), value);
     }
 
+    /// Takes over signatures that were made for the image of the present setup; the next table
+    /// has them.
+    pub fn sign(&mut self, signed: Option<Arc<Signed>>) {
+        self.signed = signed;
+        self.signed_anew = true;
+    }
+
     /// The process is about to end: nothing new begins.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -405,6 +423,8 @@ impl Daemon {
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
         self.setup = setup;
+        // They were made for another image.
+        self.signed = None;
         // Every answer is compiled anew: addresses may have changed under the same choice.
         self.answers.clear();
         self.engine_moved = true;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
 use crate::region::{Guarantee, guarantee};
+use crate::sign::ZoneKeys;
 use crate::table::{Image, Manners};
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
@@ -21,6 +22,8 @@ pub struct Setup {
     pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// The keys of those zones that are signed.
+    pub keys: Vec<Arc<ZoneKeys>>,
     names: HashMap<Name, ServiceId>,
 }
 
@@ -31,6 +34,7 @@ impl Setup {
         image: Arc<Image>,
         manners: Manners,
         workflows: Vec<Workflow>,
+        keys: Vec<Arc<ZoneKeys>>,
     ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
         let names = config
@@ -38,7 +42,7 @@ impl Setup {
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, manners: Arc::new(manners), workflows, names })
+        Arc::new(Self { config, image, manners: Arc::new(manners), workflows, keys, names })
     }
 
     /// The service that a dynamic name belongs to.

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use super::chaos::identity;
 use super::cookie::{Standing, greet};
-use super::counts::Counter;
+use super::counts::{Counter, Counts};
 use super::desk::Desk;
 use super::explain::Explanation;
 use super::limit::Sentence;
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
-use super::resolve::resolve;
+use super::resolve::{Stop, resolve};
 use crate::config::CookieHandling;
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Query, Question, Rcode, RecordType};
@@ -91,7 +91,11 @@ fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mu
                 start(message, question.octets, edns.as_ref(), out, table, asker, desk)?;
             match demand(table, asker, edns.as_ref(), standing) {
                 Demand::Nothing => match refusal(&question) {
-                    None => resolve(&mut reply, &question, table, &mut desk.rng, &mut desk.counts),
+                    None => {
+                        if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                            end(&mut reply, stop, asker.transport, &mut desk.counts);
+                        }
+                    }
                     Some((rcode, explanation)) => refuse(&mut reply, &question, table, rcode, explanation),
                 },
                 Demand::Cookie => reply.set_rcode(Rcode::BADCOOKIE),
@@ -109,6 +113,27 @@ fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mu
             }
             finish(reply, table, asker, standing, desk)
         }
+    }
+}
+
+/// Says that there is more than could be put into the reply.
+#[cold]
+fn end(reply: &mut Reply<'_>, stop: Stop, transport: Transport, counts: &mut Counts) {
+    match stop {
+        Stop::Truncated => reply.set_truncated(),
+        // Whoever asks in earnest asks again over TCP, and by then there are signatures again.
+        Stop::Overdrawn if !transport.is_connected() => {
+            reply.set_rcode(Rcode::NOERROR);
+            reply.set_truncated();
+        }
+        Stop::Overdrawn => return reply.fail(Rcode::SERVFAIL),
+        Stop::Unsigned => {
+            counts.add(Counter::Unsigned);
+            return reply.fail(Rcode::SERVFAIL);
+        }
+    }
+    if reply.wants_signatures() {
+        reply.clear();
     }
 }
 

@@ -12,12 +12,15 @@ mod counts;
 mod desk;
 mod explain;
 mod limit;
+mod notary;
 mod opt;
 mod reply;
 mod resolve;
+mod seal;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
 pub use limit::Limiter;
+pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};

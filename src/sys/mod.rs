@@ -2,6 +2,7 @@
 //! and a new process in place of the old one.
 
 mod handover;
+mod keys;
 mod load;
 mod log;
 mod passed;
@@ -9,6 +10,9 @@ mod secrets;
 mod systemd;
 
 pub use handover::{Predecessor, Succession, Successor};
+pub use keys::{
+    KeyDirectory, Moved, load_keys, prepare_keys, signed_zones, signing_key, step_keys, zone_keys,
+};
 pub use load::{control_socket, load, load_config, load_to_serve, load_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::image::Image;
 use super::manners::Manners;
+use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
@@ -15,13 +16,15 @@ pub struct Table {
     image: Arc<Image>,
     answers: Vec<Answers>,
     manners: Arc<Manners>,
+    signed: Option<Arc<Signed>>,
+    unions: Vec<Option<Arc<Part>>>,
 }
 
 impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, manners: Arc::default() }
+        Self { generation, image, answers, signed: None, unions: Vec::new(), manners: Arc::default() }
     }
 
     /// The same, with manners other than the plain ones: by default nothing is told but answers,
@@ -35,6 +38,26 @@ impl Table {
     #[inline]
     pub fn manners(&self) -> &Manners {
         &self.manners
+    }
+
+    /// The same with signatures: those made for this image, and those of each service's answers
+    /// that unite regions, in the order of the services.
+    #[must_use]
+    pub fn with_signatures(mut self, signed: Arc<Signed>, unions: Vec<Option<Arc<Part>>>) -> Self {
+        (self.signed, self.unions) = (Some(signed), unions);
+        self
+    }
+
+    /// The signatures, if any zone is signed.
+    #[inline]
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_deref()
+    }
+
+    /// The signatures over those sets of a service that unite regions.
+    #[inline]
+    pub fn unions(&self, service: ServiceId) -> Option<&Part> {
+        self.unions.get(service.position())?.as_deref()
     }
 
     /// Its number.

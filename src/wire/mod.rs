@@ -23,6 +23,7 @@ mod words;
 mod writer;
 
 pub use code::{Class, Opcode, Rcode, RecordType};
+pub use encoding::{Base64, write_base64};
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
 pub use index::NameIndex;
@@ -35,5 +36,6 @@ pub use raw::{
     suffixes,
 };
 pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
+pub use types::{read_bitmap, write_bitmap};
 pub use words::{Word, WordKind, Words, decimal, seconds};
 pub use writer::Writer;

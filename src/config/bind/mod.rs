@@ -6,6 +6,7 @@
 mod checks;
 mod clusters;
 mod conduct;
+mod dnssec;
 mod services;
 mod values;
 mod workflows;
@@ -151,7 +152,9 @@ impl<'a> Binder<'a> {
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
         let conduct = self.conduct(&file.dns);
-        let zones = self.zones(file.zones);
+        let store = self.store(file.store);
+        let zones = self.zones(file.zones, &store);
+        self.dnssec_on_many_sites(&zones, &sites);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
@@ -178,7 +181,7 @@ impl<'a> Binder<'a> {
             workflows,
             aliases,
             channels,
-            store: self.store(file.store),
+            store,
         }
     }
 
@@ -247,7 +250,7 @@ impl<'a> Binder<'a> {
         value.value
     }
 
-    fn zones(&mut self, zones: Vec<spec::Zone>) -> Vec<ZoneFile> {
+    fn zones(&mut self, zones: Vec<spec::Zone>, store: &Store) -> Vec<ZoneFile> {
         let mut bound: Vec<ZoneFile> = Vec::new();
         for zone in zones {
             if bound.iter().any(|other| other.name == zone.name.value) {
@@ -255,7 +258,8 @@ impl<'a> Binder<'a> {
                 continue;
             }
             let file = self.path(&zone.file.value);
-            bound.push(ZoneFile { name: zone.name.value, file, place: zone.file.place });
+            let dnssec = zone.dnssec.map(|dnssec| self.dnssec(&zone.name, dnssec, store));
+            bound.push(ZoneFile { name: zone.name.value, file, dnssec, place: zone.file.place });
         }
         bound
     }
