@@ -257,7 +257,7 @@ fn dig_finds_nothing_to_complain_of() {
         ("+edns=0 +noad +norec +subnet=2001:db8::/33 soa", "NOERROR", "CLIENT-SUBNET: 2001:db8::/33/0"),
         ("+edns=0 +noad +norec +subnet=0 soa", "NOERROR", "/0/0"),
         ("+edns=0 +noad +norec +nsid soa", "NOERROR", "(\"test1\")"),
-        ("+tcp +keepalive +noad +norec soa", "NOERROR", "TCP-KEEPALIVE: 10.0 secs"),
+        ("+tcp +keepalive +noad +norec soa", "NOERROR", "TCP KEEPALIVE: 10.0 secs"),
         ("+noad +norec +nsid +expire +cookie +keepalive +padding=64 soa", "NOERROR", "(good)"),
         ("+noad +norec +ednsopt=cookie:0102 soa", "FORMERR", "flags: qr;"),
         ("+noad +norec +nocookie +ednsopt=8:000118186433 soa", "FORMERR", "flags: qr;"),

@@ -6,6 +6,7 @@
 
 mod calls;
 mod change;
+mod geo;
 mod handle;
 mod reload;
 mod restore;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::geo::load_world;
 use super::keys::{load_keys, prepare_keys};
 use super::secrets::cookie_secrets;
 use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
@@ -42,6 +43,14 @@ fn load_with(
     let cookie_secrets = cookie_secrets(&config, &mut mistakes);
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
+    let world = load_world(&config.geo).map(|(world, warnings)| {
+        mistakes.extend(warnings);
+        world
+    });
+    let world = world.unwrap_or_else(|more| {
+        mistakes.extend(more);
+        Arc::default()
+    });
     check_ttls(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
@@ -59,7 +68,8 @@ fn load_with(
                 std::mem::take(&mut mistakes).sorted()
             })?;
             let manners = Manners::new(&config, cookie_secrets);
-            let setup = Setup::new(Arc::new(config), image, manners, workflows, keys);
+            let setup = Setup::new(Arc::new(config), image, workflows, keys);
+            let setup = setup.with_world(world).with_manners(manners);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

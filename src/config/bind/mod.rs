@@ -6,6 +6,7 @@
 mod checks;
 mod clusters;
 mod conduct;
+mod geo;
 mod dnssec;
 mod services;
 mod values;
@@ -152,6 +153,7 @@ impl<'a> Binder<'a> {
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
         let conduct = self.conduct(&file.dns);
+        let geo = self.geo(file.geo);
         let store = self.store(file.store);
         let zones = self.zones(file.zones, &store);
         self.dnssec_on_many_sites(&zones, &sites);
@@ -173,6 +175,7 @@ impl<'a> Binder<'a> {
             dns,
             conduct,
             zones,
+            geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
