@@ -12,6 +12,7 @@ use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
 use crate::io::{Clock, Identity, PemFiles, Unusable, is_open_to_everybody};
 use crate::table::{CookieSecret, Image, Manners};
+use crate::wire::RecordType;
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
 
@@ -53,6 +54,7 @@ fn load_with(
         Arc::default()
     });
     check_ttls(&zones, &config, &mut mistakes);
+    check_unsigned(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
@@ -77,6 +79,33 @@ fn load_with(
         Err(more) => {
             mistakes.extend(more);
             Err(mistakes.sorted())
+        }
+    }
+}
+
+/// A zone that is signed here must not bring signatures along, nor the keys that made them.
+fn check_unsigned(zones: &[Zone], config: &Config, mistakes: &mut Mistakes) {
+    const OURS: [RecordType; 7] = [
+        RecordType::RRSIG,
+        RecordType::NSEC,
+        RecordType::NSEC3,
+        RecordType::NSEC3PARAM,
+        RecordType::DNSKEY,
+        RecordType::CDS,
+        RecordType::CDNSKEY,
+    ];
+    for zone in zones {
+        let is_signed = |file: &&config::ZoneFile| file.name == *zone.apex() && file.dnssec.is_some();
+        if !config.zones.iter().any(|file| is_signed(&file)) {
+            continue;
+        }
+        let mut sets = zone.owners().flat_map(|owner| owner.sets());
+        if let Some(set) = sets.find(|set| OURS.contains(&set.rtype())) {
+            let message = format!("a record of type {} in a zone that is signed here", set.rtype());
+            mistakes.error(&set.place(0), message).help(
+                "leave out all records that signing makes (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY), \
+                 or drop `dnssec:` to serve the zone as its file has it",
+            );
         }
     }
 }
