@@ -4,6 +4,7 @@
 //! names and limits into the `model`. Strings die here: past this folder nothing can be wrong.
 
 mod bind;
+mod conduct;
 mod model;
 mod policy;
 pub mod read;
@@ -11,6 +12,7 @@ mod spec;
 pub mod yaml;
 
 pub use bind::{Surroundings, Unfit, control_socket, parse, parse_host_port, parse_status, parse_url};
+pub use conduct::*;
 pub use model::*;
 pub use policy::{Country, GeoPolicy, GeoRule, Policy, Sticky, StickyPrefix, Who};
 pub use spec::Span;

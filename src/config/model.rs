@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::Conduct;
 use super::policy::{Policy, Who};
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
@@ -30,6 +31,8 @@ pub struct Config {
     pub tls: Option<CertificateFiles>,
     /// Limits of the DNS side.
     pub dns: DnsLimits,
+    /// How clients are treated.
+    pub conduct: Conduct,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
     /// What tells where clients are.
