@@ -31,6 +31,7 @@ pub mod config;
 pub mod health;
 pub mod cluster;
 pub mod region;
+pub mod transfer;
 pub mod table;
 pub mod dns;
 pub mod workflow;

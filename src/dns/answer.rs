@@ -73,7 +73,7 @@ pub fn answer(
 ) -> Option<usize> {
     counts.add(asker.transport.counter());
     let length = match Query::read(message) {
-        Ok(Query { question, edns }) => {
+        Ok(Query { question, edns, .. }) => {
             let limit = limit(asker.transport, edns.as_ref());
             Reply::start(message, question.octets, edns.as_ref(), out, limit).and_then(|mut reply| {
                 match refusal(&question) {

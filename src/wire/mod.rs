@@ -3,7 +3,8 @@
 //! Numbers and their mnemonics (`code`), names owned and bare (`name`, `raw`), what each type
 //! of record is made of and how that reads and prints (`field`, `rdata`, and the parts too big
 //! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`), the
-//! writer of a reply (`writer`), and whole messages for people (`message`).
+//! writer of a reply (`writer`), signatures of messages (`tsig`), and whole messages for people
+//! (`message`).
 
 mod code;
 mod encoding;
@@ -17,6 +18,7 @@ mod query;
 mod raw;
 mod rdata;
 mod svcb;
+mod tsig;
 mod types;
 mod words;
 mod writer;
@@ -33,5 +35,6 @@ pub use raw::{
     suffixes,
 };
 pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
+pub use tsig::{MalformedTsig, Tsig};
 pub use words::{Word, WordKind, Words, decimal, seconds};
 pub use writer::Writer;

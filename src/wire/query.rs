@@ -10,6 +10,7 @@
 //! | a question that cannot be read | FORMERR, header alone |
 //! | records before the additional section (IXFR's one SOA apart) | FORMERR |
 //! | records that cannot be read, octets left over | FORMERR |
+//! | something behind a TSIG record | FORMERR (RFC 8945 §5.1) |
 //! | two OPT records, one not at the root, options cut short | FORMERR (RFC 6891 §6.1.1) |
 //! | EDNS version above 0 | BADVERS (RFC 6891 §6.1.3) |
 
@@ -25,6 +26,8 @@ pub struct Query<'a> {
     pub question: Question<'a>,
     /// EDNS, if the client speaks it.
     pub edns: Option<Edns<'a>>,
+    /// The last record is a TSIG record; it has not been looked at.
+    pub signed: bool,
 }
 
 /// What is asked. It stands right behind the header, so a name in a reply can point to its
@@ -102,10 +105,15 @@ impl<'a> Query<'a> {
             records = Record::read(records).ok_or(malformed(None))?.1;
         }
         let mut edns: Option<(Edns<'a>, u8)> = None;
+        let mut signed = false;
         for _ in 0..u16::from_be_bytes([ar_high, ar_low]) {
             let told_edns = edns.map(|(edns, _)| edns);
             let (record, after) = Record::read(records).ok_or(malformed(told_edns))?;
             records = after;
+            // Nothing comes behind a signature (RFC 8945 §5.1).
+            if signed {
+                return Err(malformed(told_edns));
+            }
             if record.rtype == RecordType::OPT {
                 if told_edns.is_some() || !record.at_root {
                     return Err(malformed(told_edns));
@@ -113,11 +121,13 @@ impl<'a> Query<'a> {
                 let [_, version, flags, _] = record.ttl;
                 let dnssec_ok = flags & 0x80 != 0;
                 edns = Some((Edns { payload: record.class, dnssec_ok, options: record.data }, version));
+            } else {
+                signed = record.rtype == RecordType::TSIG;
             }
         }
         let Some((edns, version)) = edns else {
             return if records.is_empty() {
-                Ok(Query { question, edns: None })
+                Ok(Query { question, edns: None, signed })
             } else {
                 Err(malformed(None))
             };
@@ -131,7 +141,7 @@ impl<'a> Query<'a> {
         if !are_options(edns.options) {
             return Err(malformed(Some(edns)));
         }
-        Ok(Query { question, edns: Some(edns) })
+        Ok(Query { question, edns: Some(edns), signed })
     }
 }
 
@@ -172,7 +182,7 @@ impl<'a> Record<'a> {
 
 /// How long a name is that may end in a pointer; where it leads does not matter.
 #[inline]
-fn skip_name(octets: &[u8]) -> Option<usize> {
+pub(super) fn skip_name(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match *octets.get(at)? {

@@ -8,6 +8,7 @@ mod clusters;
 mod services;
 mod values;
 mod workflows;
+mod zones;
 
 pub use values::{Unfit, parse_host_port, parse_status, parse_url};
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use super::model::{
     Check, Cluster, Config, DnsLimits, Group, Layer, Listen, Location, Mode, Region, Schedule, Service, Site,
-    Store, ZoneFile,
+    Store,
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
@@ -27,6 +28,7 @@ use crate::base::{
     CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, ServiceId, Source, nearest,
     show_span,
 };
+use crate::wire::Name;
 
 /// What a configuration file takes from its surroundings.
 #[derive(Clone, Debug)]
@@ -109,6 +111,8 @@ struct Binder<'a> {
     regions: Named<RegionId, Region>,
     checks: Named<CheckId, Check>,
     services: Named<ServiceId, Service>,
+    /// Zones that others may fetch, and nobody has said what they get of services' names.
+    undecided: Vec<Name>,
 }
 
 const DEFAULT_SCHEDULE: Schedule =
@@ -122,7 +126,7 @@ impl<'a> Binder<'a> {
             }
         }
         let mut declared = HashSet::new();
-        for section in ["clusters", "regions", "services"] {
+        for section in ["clusters", "regions", "services", "keys"] {
             for key in tree.get(section).into_iter().flat_map(Node::keys) {
                 declared.insert((section, key.text.clone()));
             }
@@ -137,6 +141,7 @@ impl<'a> Binder<'a> {
             regions: Named::default(),
             checks: Named::default(),
             services: Named::default(),
+            undecided: Vec::new(),
         }
     }
 
@@ -149,13 +154,15 @@ impl<'a> Binder<'a> {
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
-        let zones = self.zones(file.zones);
+        let keys = self.keys(file.keys);
+        let zones = self.zones(file.zones, &keys, &sites);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
         self.clusters(file.clusters);
         self.region_layers(file.regions);
         self.services(file.services, &zones);
+        self.dynamic_names(&zones);
         let workflows = self.workflows(file.workflows);
         let aliases = self.aliases(file.aliases);
         let channels = self.channels(file.channels);
@@ -167,6 +174,7 @@ impl<'a> Binder<'a> {
             listen,
             dns,
             zones,
+            keys,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
@@ -242,19 +250,6 @@ impl<'a> Binder<'a> {
             return default;
         }
         value.value
-    }
-
-    fn zones(&mut self, zones: Vec<spec::Zone>) -> Vec<ZoneFile> {
-        let mut bound: Vec<ZoneFile> = Vec::new();
-        for zone in zones {
-            if bound.iter().any(|other| other.name == zone.name.value) {
-                self.mistakes.error(&zone.name.place, format!("zone {} is listed twice", zone.name.value));
-                continue;
-            }
-            let file = self.path(&zone.file.value);
-            bound.push(ZoneFile { name: zone.name.value, file, place: zone.file.place });
-        }
-        bound
     }
 
     fn region_names(&mut self, regions: &Entries<spec::Region>) {
