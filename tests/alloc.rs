@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use pointsman::dns::{Asker, Counter, Counts, Transport, answer};
+use pointsman::dns::{Asker, Counter, Desk, Transport, answer};
 use pointsman::wire::{Name, RecordType, ask};
 
 mod zoo;
@@ -74,17 +74,17 @@ fn no_answer_allocates() {
         }
     }
 
-    let (mut out, mut counts, mut rng) = (vec![0; 65_535], Counts::default(), fastrand::Rng::with_seed(3));
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), 1_800_000_000));
     let before = ALLOCATIONS.get();
     for query in &queries {
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {
             let asker = Asker { client: [192, 0, 2, 200].into(), transport };
-            answer(query, &mut out, &table, &asker, &mut rng, &mut counts);
+            answer(query, &mut out, &table, &asker, &mut desk);
         }
     }
     assert_eq!(ALLOCATIONS.get() - before, 0, "over {} queries", queries.len());
     // It was a mix of everything.
-    for (counter, count) in counts.iter().take(Counter::Unsent as usize) {
+    for (counter, count) in desk.counts.iter().take(Counter::Unsent as usize) {
         let is_there = !matches!(counter, Counter::YxDomain);
         assert_eq!(count > 0, is_there, "{}", counter.word());
     }

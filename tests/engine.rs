@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pointsman::base::{Generation, Named};
-use pointsman::dns::{Asker, Counter, Counts, Transport, UDP_PAYLOAD, answer};
+use pointsman::dns::{Asker, Counter, Desk, Transport, UDP_PAYLOAD, answer};
 use pointsman::table::{Image, Table};
 use pointsman::wire::{Fault, HEADER_OCTETS, Message, Name, Query, Rcode, Record, RecordType, ask};
 use proptest::prelude::*;
@@ -15,17 +15,18 @@ mod times;
 mod zoo;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// Some day in 2027.
+const NOW: u32 = 1_800_000_000;
 
 /// A table and what was counted while it answered.
 struct Engine {
     table: Table,
-    counts: Counts,
-    rng: fastrand::Rng,
+    desk: Desk,
 }
 
 impl Engine {
     fn new(table: Table) -> Self {
-        Self { table, counts: Counts::default(), rng: fastrand::Rng::with_seed(7) }
+        Self { table, desk: Desk::new(fastrand::Rng::with_seed(7), NOW) }
     }
 
     fn zoo() -> Self {
@@ -43,7 +44,7 @@ impl Engine {
     fn octets(&mut self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let mut out = vec![0xee; 65_535];
         let asker = Asker { client: CLIENT, transport };
-        let len = answer(query, &mut out, &self.table, &asker, &mut self.rng, &mut self.counts)?;
+        let len = answer(query, &mut out, &self.table, &asker, &mut self.desk)?;
         out.truncate(len);
         Some(out)
     }
@@ -139,8 +140,8 @@ fn says_no_for_as_long_as_the_soa_says() {
     ] {
         assert_eq!(zoo.line(name, rtype), format!("{rcode} aa |  | {NEGATIVE} |"), "{name} {rtype}");
     }
-    assert_eq!(zoo.counts[Counter::NxDomain], 2);
-    assert_eq!(zoo.counts[Counter::Nodata], 6);
+    assert_eq!(zoo.desk.counts[Counter::NxDomain], 2);
+    assert_eq!(zoo.desk.counts[Counter::Nodata], 6);
 }
 
 #[test]
@@ -248,7 +249,7 @@ fn a_dname_can_make_a_name_too_long() {
     let mut engine = Engine::of(&format!("d DNAME {long}"));
     let line = engine.line(&format!("{}.d.example.com", "e".repeat(63)), RecordType::A);
     assert!(line.starts_with("YXDOMAIN aa | d. 300 DNAME "), "{line}");
-    assert_eq!(engine.counts[Counter::YxDomain], 1);
+    assert_eq!(engine.desk.counts[Counter::YxDomain], 1);
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn refers_to_the_servers_of_a_child() {
     }
     // DS is answered above the cut (RFC 4035 §3.1.4.1).
     assert_eq!(zoo.line("lab.example.com", RecordType::DS), format!("NOERROR aa |  | {NEGATIVE} |"));
-    assert_eq!(zoo.counts[Counter::Referral], 5);
+    assert_eq!(zoo.desk.counts[Counter::Referral], 5);
 }
 
 #[test]
@@ -481,7 +482,46 @@ fn edns_as_the_rfcs_want_it() {
     let opt = message.opt.clone().unwrap();
     assert_eq!((message.rcode(), opt.version, opt.flags), (Rcode::BADVERS, 0, 0x8000));
     assert_eq!(message.sections, [vec![], vec![], vec![]]);
-    assert_eq!(zoo.counts[Counter::BadVers], 1);
+    assert_eq!(zoo.desk.counts[Counter::BadVers], 1);
+}
+
+#[test]
+fn the_network_a_resolver_asks_for_goes_back() {
+    let mut zoo = Engine::zoo();
+    let mut query = ask(1, &Name::parse("host.example.com").unwrap(), RecordType::A, Some(1232));
+    let len = query.len();
+    query[len - 1] = 11;
+    let subnet = [0, 1, 24, 0, 192, 0, 2];
+    query.extend([0, 8, 0, 7]);
+    query.extend(subnet);
+    // Records of a zone are for everybody: the scope is 0 (RFC 7871 §7.2.1).
+    let options = zoo.message(&query, Transport::Udp).opt.unwrap().options;
+    assert_eq!(options, [(8, subnet.to_vec())]);
+    // Malformed, it is refused, and does not go back.
+    query[len + 7] = 24;
+    let message = zoo.message(&query, Transport::Udp);
+    assert_eq!((message.rcode(), message.opt.unwrap().options.len()), (Rcode::FORMERR, 0));
+}
+
+#[test]
+fn answers_are_padded_where_nobody_reads_along() {
+    let mut zoo = Engine::zoo();
+    for (name, rtype, blocks) in [("host", RecordType::A, 1), ("big", RecordType::TXT, 3)] {
+        let name = Name::parse(&format!("{name}.example.com")).unwrap();
+        let mut query = ask(1, &name, rtype, Some(1232));
+        let unpadded = zoo.octets(&query, Transport::Tls).unwrap().len();
+        assert_eq!(unpadded.div_ceil(468), blocks, "{unpadded}");
+        let len = query.len();
+        query[len - 1] = 4;
+        query.extend([0, 12, 0, 0]);
+        for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
+            let octets = zoo.octets(&query, transport).unwrap();
+            assert_eq!(octets.len(), blocks * 468, "RFC 8467 §4.1");
+            let (code, padding) = Message::read(&octets).unwrap().opt.unwrap().options.remove(0);
+            assert!(code == 12 && padding.iter().all(|octet| *octet == 0));
+        }
+        assert_eq!(zoo.octets(&query, Transport::Tcp).unwrap().len(), unpadded);
+    }
 }
 
 #[test]
@@ -492,7 +532,7 @@ fn malformed_messages_get_what_they_deserve() {
     let mut response = query.clone();
     response[2] |= 0x80;
     assert_eq!(zoo.octets(&response, Transport::Udp), None);
-    assert_eq!(zoo.counts[Counter::Dropped], 2);
+    assert_eq!(zoo.desk.counts[Counter::Dropped], 2);
     // A header that says FORMERR, and nothing else.
     assert_eq!(
         zoo.octets(&query[..20], Transport::Udp).unwrap(),
@@ -500,8 +540,10 @@ fn malformed_messages_get_what_they_deserve() {
     );
     let mut notify = query.clone();
     notify[2] = 0x20;
-    assert_eq!(zoo.octets(&notify, Transport::Udp).unwrap(), [0x12, 0x34, 0xa0, 4, 0, 0, 0, 0, 0, 0, 0, 0]);
-    assert_eq!((zoo.counts[Counter::FormErr], zoo.counts[Counter::NotImp]), (1, 1));
+    // What we do not speak, with the question that could be read.
+    let header = [0x12, 0x34, 0xa0, 4, 0, 1, 0, 0, 0, 0, 0, 0];
+    assert_eq!(zoo.octets(&notify, Transport::Udp).unwrap(), [&header, &query[12..]].concat());
+    assert_eq!((zoo.desk.counts[Counter::FormErr], zoo.desk.counts[Counter::NotImp]), (1, 1));
 }
 
 #[test]
@@ -529,7 +571,7 @@ fn what_does_not_fit_is_left_out_whole() {
         assert_eq!(message.flag_words().any(|word| word == "tc"), !complete, "{payload:?} {transport:?}");
         assert_eq!(message.opt.is_some(), payload.is_some());
     }
-    assert_eq!(zoo.counts[Counter::Truncated], 4);
+    assert_eq!(zoo.desk.counts[Counter::Truncated], 4);
 }
 
 #[test]
@@ -584,7 +626,7 @@ fn a_buffer_too_small_for_anything_is_no_answer() {
     let asker = Asker { client: CLIENT, transport: Transport::Udp };
     for len in 0..80 {
         let mut out = vec![0; len];
-        let written = answer(&query, &mut out, &zoo.table, &asker, &mut zoo.rng, &mut zoo.counts);
+        let written = answer(&query, &mut out, &zoo.table, &asker, &mut zoo.desk);
         assert!(written.is_none_or(|written| written <= len));
     }
 }
@@ -600,7 +642,7 @@ fn check_answer(
 ) -> Result<(), TestCaseError> {
     let mut out = vec![0xee; room];
     let asker = Asker { client: CLIENT, transport };
-    let Some(len) = answer(query, &mut out, &zoo.table, &asker, &mut zoo.rng, &mut zoo.counts) else {
+    let Some(len) = answer(query, &mut out, &zoo.table, &asker, &mut zoo.desk) else {
         return Ok(());
     };
     prop_assert!(len <= room);
@@ -610,8 +652,8 @@ fn check_answer(
         Err(Fault::Silence) => None,
     };
     let limit = match transport {
-        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => 65_535,
         Transport::Udp => edns.map_or(512, |edns| edns.payload.clamp(512, UDP_PAYLOAD)),
+        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => 65_535,
     };
     prop_assert!(len <= usize::from(limit));
     let reply = &out[..len];

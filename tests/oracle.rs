@@ -21,7 +21,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandle};
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneType};
 use pointsman::base::{Generation, Named};
-use pointsman::dns::{Asker, Counts, Transport, answer};
+use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::table::{Image, Table};
 use pointsman::wire::{Message, Name, Rcode, Record, RecordType, ask};
 use proptest::prelude::*;
@@ -339,8 +339,8 @@ fn record_of((owner, rtype, rdata): &Entry) -> Record {
 fn our_reply(table: &Table, name: &[u8], rtype: RecordType) -> Reply {
     let query = ask(1, &Name::from_wire(name).unwrap(), rtype, None);
     let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Tcp };
-    let (mut out, mut rng) = (vec![0; 65_535], fastrand::Rng::with_seed(1));
-    let len = answer(&query, &mut out, table, &asker, &mut rng, &mut Counts::default()).expect("it answers");
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
+    let len = answer(&query, &mut out, table, &asker, &mut desk).expect("it answers");
     let message = Message::read(&out[..len]).unwrap();
     for section in &message.sections {
         let distinct: BTreeSet<_> = section.iter().collect();

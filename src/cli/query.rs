@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::Named;
 use crate::decide::{Daemon, Restored};
-use crate::dns::{Asker, Counts, Transport, answer};
+use crate::dns::{Asker, Desk, Transport, answer};
 use crate::io::Clock;
 use crate::sys;
 use crate::table::{Image, Table};
@@ -36,8 +36,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     let message = ask(1, &name, rtype, Some(PAYLOAD));
     let mut out = vec![0; ANSWER_OCTETS_MAX];
     let asker = Asker { client: query.client, transport: Transport::Tcp };
-    let mut rng = fastrand::Rng::with_seed(1);
-    let length = answer(&message, &mut out, &table, &asker, &mut rng, &mut Counts::default())
+    let mut desk = Desk::new(fastrand::Rng::with_seed(1), Clock.seconds());
+    let length = answer(&message, &mut out, &table, &asker, &mut desk)
         .ok_or_else(|| Exit::No("the server would not answer this at all".to_owned()))?;
     let shown = Message::read(&out[..length])
         .map_err(|why| Exit::No(format!("the answer does not read back: {why}")))?;

@@ -2,7 +2,7 @@
 //! are applied, and nothing in it can be wrong.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use reqwest::Url;
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
 };
-use crate::wire::Name;
+use crate::wire::{Name, RecordType};
 
 /// All of it.
 #[derive(Debug)]
@@ -558,8 +558,8 @@ pub struct Service {
     pub policy: Policy,
     /// What moves its answers.
     pub switched_by: SwitchedBy,
-    /// The addresses of each region.
-    pub answers: BTreeMap<RegionId, Addresses>,
+    /// The records of each region.
+    pub answers: BTreeMap<RegionId, Records>,
     /// Bounds of the answers' TTL.
     pub ttl: TtlBounds,
     /// What to answer when no region is fit.
@@ -621,19 +621,43 @@ pub enum SwitchedBy {
     Workflow,
 }
 
-/// The addresses that a region gives for a service.
+/// What a region gives for a service: sets of records, the lowest type first. No set is empty,
+/// and no record is there twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Addresses {
-    /// IPv4.
-    pub a: Vec<Ipv4Addr>,
-    /// IPv6.
-    pub aaaa: Vec<Ipv6Addr>,
-}
+pub struct Records(Vec<(RecordType, Vec<Box<[u8]>>)>);
 
-impl Addresses {
-    /// Both families.
-    pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.a.iter().copied().map(IpAddr::V4).chain(self.aaaa.iter().copied().map(IpAddr::V6))
+impl Records {
+    /// Adds a record, its data in wire form with names uncompressed; `false` if it is there already.
+    pub fn add(&mut self, rtype: RecordType, rdata: &[u8]) -> bool {
+        let at = match self.0.binary_search_by_key(&rtype, |(rtype, _)| *rtype) {
+            Ok(at) => at,
+            Err(at) => {
+                self.0.insert(at, (rtype, Vec::new()));
+                at
+            }
+        };
+        let rdatas = &mut self.0[at].1;
+        let is_new = !rdatas.iter().any(|there| **there == *rdata);
+        if is_new {
+            rdatas.push(rdata.into());
+        }
+        is_new
+    }
+
+    /// The records of one type.
+    pub fn set(&self, rtype: RecordType) -> Option<&[Box<[u8]>]> {
+        let at = self.0.binary_search_by_key(&rtype, |(rtype, _)| *rtype).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// All sets, the lowest type first.
+    pub fn sets(&self) -> impl ExactSizeIterator<Item = (RecordType, &[Box<[u8]>])> + Clone {
+        self.0.iter().map(|(rtype, rdatas)| (*rtype, rdatas.as_slice()))
+    }
+
+    /// Whether there is nothing to give.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use fastrand::Rng;
-
-use super::counts::{Counter, Counts};
+use super::counts::Counter;
+use super::desk::Desk;
+use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::resolve;
+use super::{signed, transfer};
 use crate::table::Table;
-use crate::wire::{Class, Edns, Fault, Query, Question, Rcode, RecordType};
+use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +47,9 @@ impl Transport {
         self != Self::Udp
     }
 
+    /// What counts messages over it.
     #[inline]
-    fn counter(self) -> Counter {
+    pub fn counter(self) -> Counter {
         match self {
             Self::Udp => Counter::Udp,
             Self::Tcp => Counter::Tcp,
@@ -68,40 +70,88 @@ pub fn answer(
     out: &mut [u8],
     table: &Table,
     asker: &Asker,
-    rng: &mut Rng,
-    counts: &mut Counts,
+    desk: &mut Desk,
 ) -> Option<usize> {
-    counts.add(asker.transport.counter());
-    let length = match Query::read(message) {
-        Ok(Query { question, edns, .. }) => {
-            let limit = limit(asker.transport, edns.as_ref());
-            Reply::start(message, question.octets, edns.as_ref(), out, limit).and_then(|mut reply| {
-                match refusal(&question) {
-                    None => resolve(&mut reply, &question, table, rng, counts),
-                    Some(rcode) => reply.set_rcode(rcode),
-                }
-                reply.finish(counts)
-            })
-        }
-        Err(Fault::Silence) => None,
-        Err(Fault::Told { rcode, question, edns }) => {
-            let limit = limit(asker.transport, edns.as_ref());
-            let question = question.map_or(&[][..], |question| question.octets);
-            Reply::start(message, question, edns.as_ref(), out, limit).and_then(|mut reply| {
-                reply.set_rcode(rcode);
-                reply.finish(counts)
-            })
-        }
-    };
+    desk.counts.add(asker.transport.counter());
+    let length = reply(message, out, table, asker, desk);
     if length.is_none() {
-        counts.add(Counter::Dropped);
+        desk.counts.add(Counter::Dropped);
     }
     length
 }
 
+#[inline]
+pub(super) fn reply(
+    message: &[u8],
+    out: &mut [u8],
+    table: &Table,
+    asker: &Asker,
+    desk: &mut Desk,
+) -> Option<usize> {
+    match Query::read(message) {
+        Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
+        Ok(query) if query.question.rtype == RecordType::IXFR && asker.transport == Transport::Udp => {
+            let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
+            out.get_mut(..answer.len())?.copy_from_slice(&answer);
+            desk.counts.add(Counter::TransferUdp);
+            Some(answer.len())
+        }
+        Ok(Query { question, edns, .. }) => {
+            let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
+            match refusal(&question) {
+                None => resolve(&mut reply, &question, table, &mut desk.rng, &mut desk.counts),
+                Some(rcode) => reply.set_rcode(rcode),
+            }
+            reply.finish(&mut desk.counts)
+        }
+        Err(Fault::Silence) => None,
+        Err(Fault::Told { rcode, question, edns }) => {
+            let rcode = question.filter(|_| rcode == Rcode::NOTIMP).map_or(rcode, |question| {
+                if is_notify(message) { notified(&question, table) } else { rcode }
+            });
+            let question = question.map_or(&[][..], |question| question.octets);
+            let mut reply = start(message, question, edns.as_ref(), out, asker)?;
+            reply.set_rcode(rcode);
+            reply.finish(&mut desk.counts)
+        }
+    }
+}
+
+fn is_notify(message: &[u8]) -> bool {
+    message.get(2).is_some_and(|flags| Opcode(flags >> 3 & 15) == Opcode::NOTIFY)
+}
+
+/// What to say to whoever tells us that a zone has changed: we have ours from a file, and nobody
+/// tells us (RFC 1996 §3.10 wants such a message noted and not followed).
+#[cold]
+fn notified(question: &Question<'_>, table: &Table) -> Rcode {
+    match table.image().zone(&question.name.to_ascii_lowercase()) {
+        Some(_) => Rcode::REFUSED,
+        None => Rcode::NOTAUTH,
+    }
+}
+
+/// Starts a reply as this client takes it.
+#[inline]
+fn start<'a>(
+    message: &[u8],
+    question: &[u8],
+    edns: Option<&Edns<'a>>,
+    out: &'a mut [u8],
+    asker: &Asker,
+) -> Option<Reply<'a>> {
+    let opt = edns.map(|edns| {
+        let mut opt = Opt::to(edns);
+        // RFC 8467 §4: padding hides nothing where the message itself can be read.
+        opt.padded = edns.options.padding && asker.transport.is_encrypted();
+        opt
+    });
+    Reply::start(message, question, opt, out, limit(asker.transport, edns))
+}
+
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).
 #[inline]
-fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
+pub(super) fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
     match (transport, edns) {
         (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)),
         (Transport::Udp, None) => usize::from(PLAIN_UDP_PAYLOAD),

@@ -63,6 +63,16 @@ counters! {
     YxDomain "yxdomain",
     /// BADVERS.
     BadVers "badvers",
+    /// Whole zones handed to secondary servers.
+    TransferWhole "transfer_axfr",
+    /// Differences between two versions of a zone handed to secondary servers.
+    TransferDifference "transfer_ixfr",
+    /// The same asked for in one datagram, whatever came of it.
+    TransferUdp "transfer_ixfr_udp",
+    /// Zones that somebody asked for and did not get.
+    TransferRefused "transfer_refused",
+    /// Transfers that ended early: the client left, or did not read on.
+    TransferBroken "transfer_broken",
     /// Answers over UDP that the system did not take. Counted by the server, like the rest.
     Unsent "unsent",
     /// TCP connections.

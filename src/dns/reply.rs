@@ -3,17 +3,16 @@
 use fastrand::Rng;
 
 use crate::table::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set};
-use crate::wire::{Edns, HEADER_OCTETS, Rcode, RecordType, Writer};
+use crate::wire::{ClientSubnet, HEADER_OCTETS, Rcode, RecordType, Writer};
 
 use super::counts::{Counter, Counts};
+use super::opt::Opt;
 
 /// The largest UDP message we send or take: it crosses every path that IPv6 does without being
 /// cut up (RFC 9715 §3, DNS flag day 2020).
 pub const UDP_PAYLOAD: u16 = 1232;
 /// The largest UDP message without EDNS (RFC 1035 §2.3.4).
 pub const PLAIN_UDP_PAYLOAD: u16 = 512;
-/// An OPT record without options.
-const OPT_OCTETS: usize = 11;
 
 const QR: u16 = 1 << 15;
 const AA: u16 = 1 << 10;
@@ -55,8 +54,8 @@ pub(super) struct Reply<'a> {
     records: [u16; 3],
     question_end: usize,
     has_question: bool,
-    /// Whether the client wants signatures, if it speaks EDNS.
-    edns: Option<bool>,
+    /// If the client speaks EDNS.
+    opt: Option<Opt<'a>>,
 }
 
 impl<'a> Reply<'a> {
@@ -65,7 +64,7 @@ impl<'a> Reply<'a> {
     pub(super) fn start(
         query: &[u8],
         question: &[u8],
-        edns: Option<&Edns<'_>>,
+        opt: Option<Opt<'a>>,
         out: &'a mut [u8],
         limit: usize,
     ) -> Option<Self> {
@@ -74,7 +73,7 @@ impl<'a> Reply<'a> {
         let mut writer = Writer::new(out, limit);
         writer.gap(HEADER_OCTETS)?;
         writer.put(question)?;
-        if edns.is_some() && !writer.reserve(OPT_OCTETS) {
+        if opt.as_ref().is_some_and(|opt| !writer.reserve(opt.octets())) {
             return None;
         }
         Some(Self {
@@ -85,7 +84,7 @@ impl<'a> Reply<'a> {
             rcode: Rcode::NOERROR,
             records: [0; 3],
             has_question: !question.is_empty(),
-            edns: edns.map(|edns| edns.dnssec_ok),
+            opt,
         })
     }
 
@@ -99,6 +98,23 @@ impl<'a> Reply<'a> {
     #[inline]
     pub(super) fn name(&self, owner: Owner) -> &[u8] {
         self.writer.written().get(owner.at..owner.end).unwrap_or_default()
+    }
+
+    /// For whom a resolver asks, if it says so (RFC 7871).
+    #[inline]
+    #[allow(dead_code, reason = "for policies that look at it")]
+    pub(super) fn subnet(&self) -> Option<&ClientSubnet<'a>> {
+        self.opt.as_ref()?.subnet()
+    }
+
+    /// Says that the answer is the same for all clients in the network of this length around the
+    /// one that [`Reply::subnet`] names; 0, as it is at first, means for everybody.
+    #[inline]
+    #[allow(dead_code, reason = "for policies that look at it")]
+    pub(super) fn set_scope(&mut self, scope: u8) {
+        if let Some(opt) = &mut self.opt {
+            opt.set_scope(scope);
+        }
     }
 
     /// Says that we have authority over the first name (RFC 1035 §4.1.1).
@@ -215,13 +231,9 @@ impl<'a> Reply<'a> {
     /// Completes the reply and tells its length.
     #[inline]
     pub(super) fn finish(mut self, counts: &mut Counts) -> Option<usize> {
-        if let Some(dnssec_ok) = self.edns {
-            // Name, type, our payload, upper code, version, DO as it came, no options.
-            let [high, low] = UDP_PAYLOAD.to_be_bytes();
-            let upper = (self.rcode.0 >> 4) as u8;
-            let flags = u8::from(dnssec_ok) << 7;
-            self.writer.release(OPT_OCTETS);
-            self.writer.put(&[0, 0, RecordType::OPT.0 as u8, high, low, upper, 0, flags, 0, 0, 0])?;
+        if let Some(opt) = self.opt {
+            self.writer.release(opt.octets());
+            opt.write(&mut self.writer, self.rcode)?;
             self.records[Section::Additional as usize] += 1;
         }
         let [a, b] = self.id;

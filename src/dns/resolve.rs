@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
 use super::reply::{Owner, Reply, Section};
-use crate::table::{Apex, Drawn, Found, Node, Set, TTL_AT, Table};
+use crate::table::{Answers, Apex, Drawn, Found, Node, Set, TTL_AT, Table};
 use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
 
 /// A chain of CNAMEs is followed for so many links; resolvers go on by themselves.
@@ -132,15 +132,15 @@ impl<'t> Walk<'_, '_, 't> {
 
     #[inline]
     fn node(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
-        if let Some(service) = node.service()
-            && matches!(self.rtype, RecordType::A | RecordType::AAAA | RecordType::ANY)
-        {
-            let Some(answers) = self.table.answers(service) else {
-                self.reply.fail(Rcode::SERVFAIL);
-                return Ok(true);
-            };
-            let drawn = answers.draw(self.rng);
-            return self.service(node, drawn, answers.ttl());
+        if let Some(service) = node.service() {
+            match self.table.answers(service) {
+                Some(answers) if answers.gives(self.rtype) => return self.service(node, answers),
+                Some(_) => {}
+                None => {
+                    self.reply.fail(Rcode::SERVFAIL);
+                    return Ok(true);
+                }
+            }
         }
         match node.set(self.rtype) {
             Some(set) => self.put(&set),
@@ -148,27 +148,53 @@ impl<'t> Walk<'_, '_, 't> {
         }
     }
 
-    /// Addresses of a service. A family that the pick lacks is kept absent no longer than the
-    /// other one is kept: no negative answer outlives a flip.
+    /// Records of a service. A type that the pick lacks is kept absent no longer than the others
+    /// are kept: no negative answer outlives a flip.
     #[inline]
-    fn service(&mut self, node: &Node<'t>, drawn: Drawn<'t>, ttl: u32) -> Result<bool, Truncated> {
+    fn service(&mut self, node: &Node<'t>, answers: &'t Answers) -> Result<bool, Truncated> {
         self.counts.add(Counter::Dynamic);
-        let set = match drawn {
-            Drawn::Addresses { a, .. } if self.rtype == RecordType::A => a,
-            Drawn::Addresses { aaaa, .. } if self.rtype == RecordType::AAAA => aaaa,
-            Drawn::Addresses { a, aaaa } => a.or(aaaa),
-            Drawn::Nodata => None,
-            Drawn::Servfail if self.rtype != RecordType::ANY || node.sets().next().is_none() => {
+        let is_any = self.rtype == RecordType::ANY;
+        let beside = match is_any {
+            true => node.sets().next(),
+            false => node.set(self.rtype),
+        };
+        match answers.draw(self.rng) {
+            Drawn::Sets(variant) => {
+                let asked = match is_any {
+                    true => variant.sets().next(),
+                    false => variant.set(self.rtype),
+                };
+                if let Some((_, set)) = asked {
+                    return self.put_drawn(&set);
+                }
+                if let Some((_, cname)) = variant.set(RecordType::CNAME) {
+                    return self.lead(&cname);
+                }
+            }
+            Drawn::Servfail if beside.is_none() => {
                 self.reply.fail(Rcode::SERVFAIL);
                 return Ok(true);
             }
-            Drawn::Servfail => None,
-        };
-        let beside = || node.sets().next().filter(|_| self.rtype == RecordType::ANY);
-        match set.or_else(beside) {
-            Some(set) => self.put(&set),
-            None => self.nodata(node, ttl),
+            Drawn::Servfail | Drawn::Nodata => {}
         }
+        match beside {
+            Some(set) => self.put(&set),
+            None => self.nodata(node, answers.ttl()),
+        }
+    }
+
+    /// Puts a set of a service into the answer. Its targets are looked up now: what it was
+    /// compiled from knows nothing of zones.
+    #[inline]
+    fn put_drawn(&mut self, set: &Set<'t>) -> Result<bool, Truncated> {
+        if matches!(set.rtype, RecordType::A | RecordType::AAAA) {
+            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Truncated)?;
+        } else {
+            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
+            let image = self.table.image();
+            self.add_targets(set.target_names().filter_map(|(at, name)| Some((at, image.told(name)?))), at);
+        }
+        Ok(true)
     }
 
     /// A name that lacks the type asked for.
@@ -194,7 +220,9 @@ impl<'t> Walk<'_, '_, 't> {
             self.reply.put_addresses(set, self.owner, self.rng).ok_or(Truncated)?;
         } else {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
-            self.add_targets(set, at);
+            let image = self.table.image();
+            let targets = set.targets().filter(|(_, node)| *node != 0);
+            self.add_targets(targets.map(|(at, node)| (at, image.node(node))), at);
         }
         Ok(true)
     }
@@ -299,18 +327,17 @@ impl<'t> Walk<'_, '_, 't> {
     }
 
     /// Adds addresses of the names that a set of NS, MX and such leads to, as far as they fit.
-    /// `at` is where the set stands.
-    fn add_targets(&mut self, set: &Set<'t>, at: usize) {
+    /// `at` is where the set stands; each target says where in the set it does.
+    fn add_targets(&mut self, targets: impl Iterator<Item = (usize, Node<'t>)>, at: usize) {
         let mut added = [0; TARGETS_MAX];
-        let targets = set.targets().filter(|(_, node)| *node != 0).take(TARGETS_MAX);
-        for (nth, (target, node)) in targets.enumerate() {
-            if added.contains(&node) {
+        for (nth, (target, node)) in targets.take(TARGETS_MAX).enumerate() {
+            if added.contains(&node.number()) {
                 continue;
             }
             if let Some(slot) = added.get_mut(nth) {
-                *slot = node;
+                *slot = node.number();
             }
-            if self.add_addresses(&self.table.image().node(node), at + target).is_none() {
+            if self.add_addresses(&node, at + target).is_none() {
                 return;
             }
         }

@@ -28,6 +28,11 @@ impl Clock {
         Mono(read_monotonic().saturating_duration_since(origin))
     }
 
+    /// Whole seconds since 1970-01-01 UTC, as cookies and rates count them; wraps in 2106.
+    pub fn seconds(self) -> u32 {
+        read_wall().as_second() as u32
+    }
+
     /// The moment that lies this far ahead.
     pub fn deadline(self, span: Duration) -> Deadline {
         let now = self.mono();

@@ -216,7 +216,7 @@ fn ttl(service: &Service, scene: &Scene<'_>, pick: &Pick) -> u32 {
 mod tests {
     use super::*;
     use crate::base::{Place, Source};
-    use crate::config::{Addresses, Objectives, TtlBounds};
+    use crate::config::{Objectives, Records, TtlBounds};
 
     const SECOND: Duration = Duration::from_secs(1);
     const A: RegionId = RegionId(0);
@@ -226,7 +226,7 @@ mod tests {
     fn service(policy: Policy, switched_by: SwitchedBy) -> Service {
         Service {
             names: Vec::new(),
-            answers: [A, B, C].map(|region| (region, Addresses::default())).into(),
+            answers: [A, B, C].map(|region| (region, Records::default())).into(),
             policy,
             switched_by,
             ttl: TtlBounds { min: 5 * SECOND, max: 60 * SECOND },

@@ -12,7 +12,8 @@ use fastrand::Rng;
 
 use super::mmsg::Batch;
 use super::published::Published;
-use crate::dns::{Asker, Counter, Counts, Transport, answer};
+use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::io::Clock;
 use crate::table::Table;
 
 /// A thread that waits for queries looks up this often to see whether it should stop. A prime,
@@ -39,8 +40,7 @@ impl Worker {
         let Self { socket, informed, table, stop, published } = self;
         let mut table = Cache::new(table);
         let mut batch = Batch::new(informed);
-        let mut rng = Rng::new();
-        let mut counts = Counts::default();
+        let mut desk = Desk::new(Rng::new(), Clock.seconds());
         // What is waiting when the word comes to stop is still answered.
         let mut left = LAST_BATCHES_MAX;
         loop {
@@ -62,14 +62,15 @@ impl Worker {
             }
             // One look per batch: a query is answered from one table, start to end.
             let table = table.load();
+            desk.now = Clock.seconds();
             let replies = batch.answer(|query, client, reply| {
                 let asker = Asker { client, transport: Transport::Udp };
-                answer(query, reply, table, &asker, &mut rng, &mut counts)
+                answer(query, reply, table, &asker, &mut desk)
             });
             for _ in 0..replies.send(&socket) {
-                counts.add(Counter::Unsent);
+                desk.counts.add(Counter::Unsent);
             }
-            published.store(&counts);
+            published.store(&desk.counts);
             if stopping {
                 left -= 1;
                 if left == 0 {

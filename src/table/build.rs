@@ -1,13 +1,16 @@
 //! Zones × configuration → image, with everything checked that takes both.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::image::{Found, Image, ZoneEntry};
-use super::node::{Flags, Node, add_flags, fill_entry, push_node, set_link, set_targets};
+use super::node::{
+    Flags, Node, SERVICE_NAMES_MAX, SERVICES_MAX, add_flags, fill_entry, link_service, push_node, set_link,
+    set_targets,
+};
 use super::set::{Encoder, QUESTION_AT};
 use crate::base::{Index, Mistakes, Named, Place, ServiceId};
-use crate::config::{Config, Service};
+use crate::config::{Config, Records, Service};
 use crate::wire::{
     NameIndex, RecordType, ShowName, expand_name, hash_name, is_wildcard, label_count, parent, suffixes,
 };
@@ -295,10 +298,20 @@ impl<'z> Builder<'z> {
 
     fn services(&mut self, services: &Named<ServiceId, Service>) {
         for (id, service) in services.iter() {
-            for (name, place) in &service.names {
-                if let Some(at) = self.service_node(name.as_wire(), place) {
-                    set_link(&mut self.image.octets, at, id.position() as u32);
-                    add_flags(&mut self.image.octets, at, Flags::SERVICE);
+            if id.position() >= SERVICES_MAX {
+                self.mistakes.error(&service.place, format!("more than {SERVICES_MAX} services"));
+                return;
+            }
+            if let Some((_, place)) = service.names.get(SERVICE_NAMES_MAX) {
+                self.mistakes
+                    .error(place, format!("more than {SERVICE_NAMES_MAX} names of one service"))
+                    .help("lead the others here with CNAME records");
+                continue;
+            }
+            let types = given_types(service);
+            for (nth, (name, place)) in service.names.iter().enumerate() {
+                if let Some(at) = self.service_node(name.as_wire(), &types, place) {
+                    link_service(&mut self.image.octets, at, id, nth);
                     self.image.dynamic.push(at);
                 }
             }
@@ -306,7 +319,7 @@ impl<'z> Builder<'z> {
     }
 
     /// The node of a service's name, made if there is none; `None` if the name cannot be one.
-    fn service_node(&mut self, name: &[u8], place: &Place) -> Option<u32> {
+    fn service_node(&mut self, name: &[u8], given: &BTreeSet<RecordType>, place: &Place) -> Option<u32> {
         let shown = ShowName(name);
         if is_wildcard(name) {
             let message = format!("{shown} is a wildcard, which a service cannot be");
@@ -340,13 +353,26 @@ impl<'z> Builder<'z> {
                     self.mistakes.error(place, format!("{shown} already belongs to a service"));
                     return None;
                 }
-                let zone = &self.zones[usize::from(node.zone())];
-                let stands = [RecordType::A, RecordType::AAAA, RecordType::CNAME].into_iter();
-                if let Some(set) = stands.filter_map(|rtype| zone.set(name, rtype)).next() {
-                    let message = format!("{shown} has a record of type {} at {}", set.rtype(), set.place(0));
+                let leads = given.contains(&RecordType::CNAME);
+                if leads && node.flags().has(Flags::APEX) {
+                    // RFC 2181 §10.1: a CNAME excludes all else, and an apex has a SOA record.
+                    let message = format!("{shown} is the apex of a zone, which cannot have a CNAME");
                     self.mistakes
                         .error(place, message)
-                        .help("delete that record: the service gives the addresses");
+                        .help("give addresses, or an `https` record in alias form: \"0 target.\"");
+                    return None;
+                }
+                let zone = &self.zones[usize::from(node.zone())];
+                let mut stands = zone.find(name).into_iter().flat_map(|owner| owner.sets());
+                let clashes =
+                    |rtype: RecordType| leads || rtype == RecordType::CNAME || given.contains(&rtype);
+                if let Some(set) = stands.find(|set| clashes(set.rtype())) {
+                    let message = format!("{shown} has a record of type {} at {}", set.rtype(), set.place(0));
+                    let help = match leads {
+                        true => "delete that record: the service gives a CNAME, which stands alone",
+                        false => "delete that record: the service gives this type",
+                    };
+                    self.mistakes.error(place, message).help(help);
                     return None;
                 }
                 Some(at)
@@ -367,6 +393,13 @@ impl<'z> Builder<'z> {
         self.image.octets.shrink_to_fit();
         self.mistakes.unless_fatal(Some(Arc::new(self.image)))
     }
+}
+
+/// The types that a service answers for, in one region or another. Addresses are always among
+/// them: a name's addresses are the service's to give, or nobody's.
+fn given_types(service: &Service) -> BTreeSet<RecordType> {
+    let given = service.answers.values().flat_map(Records::sets).map(|(rtype, _)| rtype);
+    [RecordType::A, RecordType::AAAA].into_iter().chain(given).collect()
 }
 
 /// Where the zone says what it is.

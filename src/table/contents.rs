@@ -1,13 +1,14 @@
 //! The records of a zone, read back out of its image: for transfers, for comparing two versions,
 //! and for compiling a zone anew that nobody has read again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Table;
 use super::image::Image;
 use super::node::Node;
 use super::set::{FRAME, QUESTION_AT, Set};
-use crate::transfer::{Record, Records, Serial, difference, push_record};
+use crate::config::DynamicNames;
+use crate::transfer::{Record, Records, Serial, ZoneState, difference, push_record};
 use crate::wire::{RecordType, ShowName, expand_rdata};
 
 /// Two versions whose difference takes more octets than this are told apart as wholes.
@@ -103,14 +104,28 @@ impl Image {
 }
 
 impl Table {
-    /// The records that services give in a zone at present, each name once. `names` counts them.
+    /// What services answer in a zone at present: for each name all that any client may be given.
     pub fn dynamic_records(&self, zone: u16) -> Vec<u8> {
         let mut out = Vec::new();
         let image = self.image();
         for node in image.dynamic.iter().map(|at| image.node(*at)).filter(|node| node.zone() == zone) {
-            if let Some(answers) = node.service().and_then(|service| self.answers(service)) {
-                answers.push_records(node.name(), &mut out);
+            let Some(service) = node.service() else { continue };
+            let Some(answers) = self.answers(service) else { continue };
+            // A name has one CNAME (RFC 2181 §10.1), whatever regions lead elsewhere.
+            let cname = answers.sets().find(|(_, set)| set.rtype == RecordType::CNAME);
+            let mut here = Vec::new();
+            match cname {
+                Some((_, set)) => {
+                    push_set(node.name(), &set, &mut here);
+                    let first = Records(&here).next().map_or(0, |record| record.octets.len());
+                    here.truncate(first);
+                }
+                None => answers.sets().for_each(|(_, set)| push_set(node.name(), &set, &mut here)),
             }
+            // Regions may share an address, and sets of several regions repeat those of each.
+            let mut seen = HashSet::new();
+            let once = Records(&here).filter(|record| seen.insert(record.octets));
+            once.for_each(|record| out.extend_from_slice(record.octets));
         }
         out
     }
@@ -120,6 +135,16 @@ impl Table {
         match self.zones().get(zone) {
             Some(state) => Some(state.serial),
             None => Records(&self.image().soa(zone)).next()?.serial(),
+        }
+    }
+}
+
+impl ZoneState {
+    /// What secondary servers get of services' names in this zone, which has this number.
+    pub fn dynamic_records(&self, table: &Table, zone: u16) -> Vec<u8> {
+        match self.rules.dynamic_names {
+            DynamicNames::LeaveOut => Vec::new(),
+            DynamicNames::CurrentAnswer => table.dynamic_records(zone),
         }
     }
 }

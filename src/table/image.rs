@@ -130,6 +130,12 @@ impl Image {
         self.find(name)
     }
 
+    /// The node of a name whose addresses may be told beside an answer: what lies below a
+    /// delegation is not ours to tell.
+    pub fn told(&self, name: &[u8]) -> Option<Node<'_>> {
+        self.find(name).filter(|node| !node.flags().has(Flags::COVERED | Flags::CUT))
+    }
+
     /// The zone of a node.
     #[inline]
     pub fn apex(&self, node: &Node<'_>) -> Option<Apex<'_>> {

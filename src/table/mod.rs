@@ -8,13 +8,14 @@
 
 mod answers;
 mod build;
+mod compile;
 mod contents;
 mod image;
 mod node;
 mod published;
 mod set;
 
-pub use answers::{Answers, Drawn};
+pub use answers::{Answers, Drawn, SetId, Variant};
 pub use contents::{Change, Contents, lines};
 pub use image::{Apex, Found, Image};
 pub use node::Node;

@@ -25,7 +25,7 @@ impl Flags {
     pub(super) const CUT: u8 = 2;
     /// Has a DNAME, which redirects what lies below.
     pub(super) const DNAME: u8 = 4;
-    /// Addresses come from a service; the link is its number.
+    /// A service answers; the link is its number and which of its names this is.
     pub(super) const SERVICE: u8 = 8;
     /// Lies below a delegation or a DNAME; the link leads to that node.
     pub(super) const COVERED: u8 = 16;
@@ -39,6 +39,13 @@ impl Flags {
         self.0 & any != 0
     }
 }
+
+/// The link of a service's name has so many bits for which name it is, the rest for the service.
+const NAME_BITS: u32 = 12;
+/// A service has no more names than this …
+pub(super) const SERVICE_NAMES_MAX: usize = 1 << NAME_BITS;
+/// … and there are no more services than this.
+pub(super) const SERVICES_MAX: usize = 1 << (32 - NAME_BITS);
 
 const HEAD: usize = 9;
 const FLAGS_AT: usize = 0;
@@ -114,10 +121,18 @@ impl<'t> Node<'t> {
         HEAD + usize::from(len) + usize::from(sets) * ENTRY + bodies
     }
 
-    /// The service that gives its addresses, if one does.
+    /// The service that answers for it, if one does.
     #[inline]
     pub fn service(&self) -> Option<ServiceId> {
-        self.flags().has(Flags::SERVICE).then(|| ServiceId::from_position(self.link() as usize))
+        let is_one = self.flags().has(Flags::SERVICE);
+        is_one.then(|| ServiceId::from_position((self.link() >> NAME_BITS) as usize))
+    }
+
+    /// Which of the service's names it is, in the order of the configuration: signatures of a
+    /// service's sets are kept by this and by [`SetId`](super::SetId).
+    #[inline]
+    pub fn service_name(&self) -> usize {
+        (self.link() & ((1 << NAME_BITS) - 1)) as usize
     }
 
     /// Whether it lies at this delegation or below it.
@@ -193,6 +208,12 @@ pub(super) fn add_flags(image: &mut [u8], node: u32, flags: u8) {
 pub(super) fn set_link(image: &mut [u8], node: u32, link: u32) {
     let at = node as usize + LINK_AT;
     image[at..at + 4].copy_from_slice(&link.to_ne_bytes());
+}
+
+/// Makes a node the name of a service: the `nth` of its names.
+pub(super) fn link_service(image: &mut [u8], node: u32, service: ServiceId, nth: usize) {
+    set_link(image, node, (service.position() << NAME_BITS | nth) as u32);
+    add_flags(image, node, Flags::SERVICE);
 }
 
 /// Names the node of each target of the `nth` set: the last part of its tail.

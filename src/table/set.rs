@@ -15,7 +15,7 @@
 //! The tail is missing if there is neither; targets are listed for the types that have them
 //! ([`RecordType::target_at`]), the numbers in it in the machine's own order.
 
-use crate::wire::{Class, Field, RecordType, is_wildcard, parent, suffixes};
+use crate::wire::{Class, Field, RecordType, is_wildcard, name_len, parent, suffixes};
 
 /// The question starts here in every message, so names in a reply can point to it.
 pub const QUESTION_AT: usize = 12;
@@ -117,6 +117,20 @@ impl<'t> Set<'t> {
             let len = records.get(at + FRAME - 2..).and_then(|rest| rest.first_chunk());
             at += FRAME + len.map_or(0, |len| usize::from(u16::from_be_bytes(*len)));
             (target, u32::from_ne_bytes(*node))
+        })
+    }
+
+    /// Where in the records each target's name stands, and that name, for a set whose names are
+    /// written in full.
+    pub fn target_names(&self) -> impl Iterator<Item = (usize, &'t [u8])> + use<'t> {
+        let (records, target_at) = (self.records, self.rtype.target_at());
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = at + FRAME + target_at?;
+            let data_len = records.get(at + FRAME - 2..)?.first_chunk()?;
+            at += FRAME + usize::from(u16::from_be_bytes(*data_len));
+            let name = records.get(start..at)?;
+            Some((start, name.get(..name_len(name)?)?))
         })
     }
 

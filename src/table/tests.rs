@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::base::{Generation, Mistakes, Named, Place, RegionId, ServiceId, Source};
-use crate::config::{self, Addresses, Config, Service, Surroundings};
+use crate::config::{self, Config, Service, Surroundings};
 use crate::region::{Choice, Pick};
 use crate::wire::{Name, RecordType, ShowName};
 use crate::zone::{self, Zone};
@@ -268,21 +268,25 @@ fn two_services_cannot_share_a_name() {
 
 // ── answers ──
 
-/// The addresses of one draw.
-fn drawn(answers: &Answers, rng: &mut Rng) -> Addresses {
-    let Drawn::Addresses { a, aaaa } = answers.draw(rng) else { panic!("no addresses") };
-    let mut addresses = Addresses::default();
-    for set in [a, aaaa].into_iter().flatten() {
+/// The addresses of one draw: IPv4, IPv6.
+fn drawn(answers: &Answers, rng: &mut Rng) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let Drawn::Sets(variant) = answers.draw(rng) else { panic!("no addresses") };
+    let (mut a, mut aaaa) = (Vec::new(), Vec::new());
+    for (_, set) in variant.sets() {
         let len = set.records.len() / usize::from(set.count);
         for record in set.records.chunks(len) {
             assert_eq!(record[..6], [0xc0, 12, 0, set.rtype.0 as u8, 0, 1]);
             match record[FRAME..].first_chunk::<16>() {
-                Some(octets) => addresses.aaaa.push(Ipv6Addr::from(*octets)),
-                None => addresses.a.push(Ipv4Addr::from(*record[FRAME..].first_chunk().unwrap())),
+                Some(octets) => aaaa.push(Ipv6Addr::from(*octets)),
+                None => a.push(Ipv4Addr::from(*record[FRAME..].first_chunk().unwrap())),
             }
         }
     }
-    addresses
+    (a, aaaa)
+}
+
+fn count((a, aaaa): (Vec<Ipv4Addr>, Vec<Ipv6Addr>)) -> usize {
+    a.len() + aaaa.len()
 }
 
 fn compiled(pick: Pick) -> Answers {
@@ -298,9 +302,9 @@ fn compiled(pick: Pick) -> Answers {
 fn one_pick_serves_both_families() {
     let mut rng = Rng::with_seed(1);
     let only = |id, rng: &mut Rng| drawn(&compiled(Pick::One(vec![(RegionId(id), 7)])), rng);
-    assert_eq!(only(0, &mut rng).iter().count(), 3);
-    assert_eq!(only(1, &mut rng).aaaa, [] as [Ipv6Addr; 0]);
-    assert_eq!(only(2, &mut rng).a, [] as [Ipv4Addr; 0]);
+    assert_eq!(count(only(0, &mut rng)), 3);
+    assert_eq!(only(1, &mut rng).1, [] as [Ipv6Addr; 0]);
+    assert_eq!(only(2, &mut rng).0, [] as [Ipv4Addr; 0]);
 }
 
 #[test]
@@ -309,7 +313,7 @@ fn the_lot_falls_by_shares() {
     let answers = compiled(Pick::One(vec![(RegionId(0), 1), (RegionId(1), 3), (RegionId(2), 0)]));
     let mut seen: HashMap<usize, u32> = HashMap::new();
     for _ in 0..40_000 {
-        *seen.entry(drawn(&answers, &mut rng).aaaa.len()).or_default() += 1;
+        *seen.entry(drawn(&answers, &mut rng).1.len()).or_default() += 1;
     }
     // A quarter of 40 000, give or take five standard deviations.
     assert!((9567..=10433).contains(&seen[&1]), "{seen:?}");
@@ -319,8 +323,8 @@ fn the_lot_falls_by_shares() {
 #[test]
 fn all_together_have_each_address_once() {
     let all = drawn(&compiled(Pick::All(vec![RegionId(0), RegionId(1)])), &mut Rng::with_seed(1));
-    assert_eq!(all.a, [[192, 0, 2, 1], [192, 0, 2, 2], [192, 0, 2, 3]].map(Ipv4Addr::from));
-    assert_eq!(all.aaaa.len(), 1);
+    assert_eq!(all.0, [[192, 0, 2, 1], [192, 0, 2, 2], [192, 0, 2, 3]].map(Ipv4Addr::from));
+    assert_eq!(all.1.len(), 1);
 }
 
 #[test]
@@ -333,7 +337,7 @@ fn a_choice_without_addresses_is_never_an_empty_answer() {
         Pick::All(vec![]),
         Pick::All(vec![RegionId(9)]),
     ] {
-        assert_eq!(drawn(&compiled(pick.clone()), &mut rng).iter().count(), 5, "{pick:?}");
+        assert_eq!(count(drawn(&compiled(pick.clone()), &mut rng)), 5, "{pick:?}");
     }
     assert!(matches!(compiled(Pick::Nodata).draw(&mut rng), Drawn::Nodata));
     assert!(matches!(compiled(Pick::Servfail).draw(&mut rng), Drawn::Servfail));
@@ -349,4 +353,35 @@ fn a_table_shares_what_did_not_change() {
     let next = Table::new(table.generation().next(), Arc::clone(table.image()), table.all_answers().to_vec());
     assert!(Arc::ptr_eq(table.image(), next.image()));
     assert!(table.all_answers()[0].is_shared_with(&next.all_answers()[0]));
+}
+
+#[test]
+fn sets_of_one_region_keep_their_numbers() {
+    let numbers =
+        |pick| -> Vec<_> { compiled(pick).sets().map(|(id, set)| (id.0, set.rtype.0, set.count)).collect() };
+    // r0 has A and AAAA, r1 has A, r2 has AAAA.
+    assert_eq!(
+        numbers(Pick::One(vec![(RegionId(2), 1), (RegionId(0), 1)])),
+        [(3, 28, 1), (0, 1, 2), (1, 28, 1)]
+    );
+    assert_eq!(numbers(Pick::One(vec![(RegionId(1), 1)])), [(2, 1, 2)]);
+    // What is united comes after all of them.
+    assert_eq!(numbers(Pick::All(vec![RegionId(1), RegionId(0)])), [(4, 1, 3), (5, 28, 1)]);
+    assert_eq!(numbers(Pick::All(vec![RegionId(1)])), [(2, 1, 2)]);
+}
+
+#[test]
+fn names_of_a_service_are_counted() {
+    let place = Place::whole(&Source::new("config", ""));
+    let mut services = Named::default();
+    for (id, names) in [("s", ["s.x", "t.x"]), ("u", ["a.x", "x"])] {
+        let mut service = service(&[(0, "{a: [192.0.2.1]}")]);
+        service.names = names.map(|at| (name(at), place.clone())).into();
+        services.push(id, service).unwrap();
+    }
+    let (image, _) = Image::with_services(&[zone("x", "a TXT x")], &services).unwrap();
+    for (at, service, nth) in [("s.x", 0, 0), ("t.x", 0, 1), ("a.x", 1, 0), ("x", 1, 1)] {
+        let node = image.find(name(at).as_wire()).unwrap();
+        assert_eq!((node.service(), node.service_name()), (Some(ServiceId(service)), nth), "{at}");
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Numbers and their mnemonics (`code`), names owned and bare (`name`, `raw`), what each type
 //! of record is made of and how that reads and prints (`field`, `rdata`, and the parts too big
-//! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`), the
-//! writer of a reply (`writer`), signatures of messages (`tsig`), and whole messages for people
-//! (`message`).
+//! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`,
+//! `option`), the writer of a reply (`writer`), signatures of messages (`tsig`), and whole messages
+//! for people (`message`).
 
 mod code;
 mod encoding;
@@ -14,6 +14,7 @@ mod index;
 mod location;
 mod message;
 mod name;
+mod option;
 mod query;
 mod raw;
 mod rdata;
@@ -29,6 +30,7 @@ pub use hash::hash_name;
 pub use index::NameIndex;
 pub use message::{Message, Opt, Record, ask};
 pub use name::{LABEL_OCTETS_MAX, Labels, NAME_OCTETS_MAX, Name, NameError, write_label};
+pub use option::{CLIENT_COOKIE_OCTETS, ClientSubnet, Cookie, Malformed, Options, option_code};
 pub use query::{Edns, Fault, HEADER_OCTETS, Query, Question};
 pub use raw::{
     ShowName, append_name, is_at_or_under, is_wildcard, label_count, name_len, parent, shared_suffix,

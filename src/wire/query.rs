@@ -5,16 +5,18 @@
 //! | message | verdict |
 //! |---|---|
 //! | shorter than a header, or a response (QR=1) | silence: an answer could start a loop |
-//! | another opcode than QUERY | NOTIMP (RFC 1035 §4.1.1), header alone: what follows is not known |
-//! | no question, or more than one | FORMERR (RFC 9619 §4), header alone |
+//! | another opcode than QUERY | NOTIMP (RFC 1035 §4.1.1), with the question and OPT if such can be read |
+//! | no question, but a cookie | NOERROR: the client wants ours (RFC 7873 §5.4) |
+//! | no question, or more than one | FORMERR (RFC 9619 §4), header and OPT |
 //! | a question that cannot be read | FORMERR, header alone |
 //! | records before the additional section (IXFR's one SOA apart) | FORMERR |
 //! | records that cannot be read, octets left over | FORMERR |
 //! | something behind a TSIG record | FORMERR (RFC 8945 §5.1) |
 //! | two OPT records, one not at the root, options cut short | FORMERR (RFC 6891 §6.1.1) |
+//! | an option that breaks its own rules | FORMERR, see [`Options`] |
 //! | EDNS version above 0 | BADVERS (RFC 6891 §6.1.3) |
 
-use super::{Class, Opcode, Rcode, RecordType, name_len};
+use super::{Class, Opcode, Options, Rcode, RecordType, name_len};
 
 /// A DNS message starts with this many octets (RFC 1035 §4.1.1).
 pub const HEADER_OCTETS: usize = 12;
@@ -51,8 +53,9 @@ pub struct Edns<'a> {
     pub payload: u16,
     /// Whether it wants signatures (RFC 3225).
     pub dnssec_ok: bool,
-    /// Options: well formed, unless this is part of a [`Fault`].
-    pub options: &'a [u8],
+    /// What it says in options; nothing, if they cannot be read or are of a version of EDNS that
+    /// we do not know.
+    pub options: Options<'a>,
 }
 
 /// Why a message gets no proper answer.
@@ -86,11 +89,8 @@ impl<'a> Query<'a> {
             return Err(Fault::Silence);
         }
         let told = |rcode, question, edns| Fault::Told { rcode, question, edns };
-        if Opcode(flags >> 3 & 15) != Opcode::QUERY {
-            return Err(told(Rcode::NOTIMP, None, None));
-        }
-        if (qd_high, qd_low) != (0, 1) {
-            return Err(told(Rcode::FORMERR, None, None));
+        if Opcode(flags >> 3 & 15) != Opcode::QUERY || (qd_high, qd_low) != (0, 1) {
+            return Err(strange(header, rest));
         }
         let question = Question::read(rest).ok_or(told(Rcode::FORMERR, None, None))?;
         let malformed = |edns| told(Rcode::FORMERR, Some(question), edns);
@@ -104,7 +104,7 @@ impl<'a> Query<'a> {
         if authority > 0 {
             records = Record::read(records).ok_or(malformed(None))?.1;
         }
-        let mut edns: Option<(Edns<'a>, u8)> = None;
+        let mut edns: Option<(Edns<'a>, Record<'a>)> = None;
         let mut signed = false;
         for _ in 0..u16::from_be_bytes([ar_high, ar_low]) {
             let told_edns = edns.map(|(edns, _)| edns);
@@ -118,14 +118,12 @@ impl<'a> Query<'a> {
                 if told_edns.is_some() || !record.at_root {
                     return Err(malformed(told_edns));
                 }
-                let [_, version, flags, _] = record.ttl;
-                let dnssec_ok = flags & 0x80 != 0;
-                edns = Some((Edns { payload: record.class, dnssec_ok, options: record.data }, version));
+                edns = Some((Edns::without_options(&record), record));
             } else {
                 signed = record.rtype == RecordType::TSIG;
             }
         }
-        let Some((edns, version)) = edns else {
+        let Some((mut edns, opt)) = edns else {
             return if records.is_empty() {
                 Ok(Query { question, edns: None, signed })
             } else {
@@ -135,13 +133,61 @@ impl<'a> Query<'a> {
         if !records.is_empty() {
             return Err(malformed(Some(edns)));
         }
-        if version > 0 {
+        if opt.edns_version() > 0 {
             return Err(told(Rcode::BADVERS, Some(question), Some(edns)));
         }
-        if !are_options(edns.options) {
-            return Err(malformed(Some(edns)));
-        }
+        edns.options = Options::read(opt.data).map_err(|_| malformed(Some(edns)))?;
         Ok(Query { question, edns: Some(edns), signed })
+    }
+}
+
+/// What to say to another opcode, or to another number of questions than one. The reply has the
+/// question and EDNS as far as they stand where every message has them.
+#[cold]
+fn strange<'a>(header: &[u8; HEADER_OCTETS], rest: &'a [u8]) -> Fault<'a> {
+    let [_, _, flags, _, qd_high, qd_low, counts @ ..] = *header;
+    let questions = u16::from_be_bytes([qd_high, qd_low]);
+    let question = if questions == 1 { Question::read(rest) } else { None };
+    let mut records = match (questions, question) {
+        (0, _) => rest,
+        (_, Some(question)) => &rest[question.octets.len()..],
+        // Where records start is not known.
+        (_, None) => &[],
+    };
+    let mut edns = None;
+    let count: u32 = counts.chunks_exact(2).map(|two| u32::from(two[0]) << 8 | u32::from(two[1])).sum();
+    for _ in 0..count {
+        let Some((record, after)) = Record::read(records) else { break };
+        records = after;
+        if record.rtype == RecordType::OPT && record.at_root {
+            edns = Some(Edns::read(&record));
+            break;
+        }
+    }
+    let has_cookie = edns.is_some_and(|edns| edns.options.cookie.is_some());
+    let rcode = if Opcode(flags >> 3 & 15) != Opcode::QUERY {
+        Rcode::NOTIMP
+    } else if questions == 0 && has_cookie {
+        Rcode::NOERROR
+    } else {
+        Rcode::FORMERR
+    };
+    Fault::Told { rcode, question, edns }
+}
+
+impl<'a> Edns<'a> {
+    /// What the fixed part of an OPT record says.
+    #[inline]
+    fn without_options(record: &Record<'a>) -> Self {
+        let dnssec_ok = record.ttl[2] & 0x80 != 0;
+        Self { payload: record.class, dnssec_ok, options: Options::default() }
+    }
+
+    /// What all of it says, as far as that is understood.
+    fn read(record: &Record<'a>) -> Self {
+        let options =
+            if record.edns_version() == 0 { Options::read(record.data) } else { Ok(Options::default()) };
+        Self { options: options.unwrap_or_default(), ..Self::without_options(record) }
     }
 }
 
@@ -158,6 +204,7 @@ impl<'a> Question<'a> {
 }
 
 /// A record of which only the frame matters.
+#[derive(Clone, Copy)]
 struct Record<'a> {
     at_root: bool,
     rtype: RecordType,
@@ -178,6 +225,12 @@ impl<'a> Record<'a> {
         let class = u16::from_be_bytes([*c_high, *c_low]);
         Some((Self { at_root, rtype, class, ttl: *ttl, data }, rest))
     }
+
+    /// The version of EDNS, of an OPT record (RFC 6891 §6.1.3).
+    #[inline]
+    fn edns_version(&self) -> u8 {
+        self.ttl[1]
+    }
 }
 
 /// How long a name is that may end in a pointer; where it leads does not matter.
@@ -192,18 +245,6 @@ pub(super) fn skip_name(octets: &[u8]) -> Option<usize> {
             _ => return None,
         }
     }
-}
-
-/// Whether these octets are options from the first to the last (RFC 6891 §6.1.2).
-#[inline]
-fn are_options(mut octets: &[u8]) -> bool {
-    while let Some(([_, _, high, low], rest)) = octets.split_first_chunk() {
-        match rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) {
-            Some(after) => octets = after,
-            None => return false,
-        }
-    }
-    octets.is_empty()
 }
 
 #[cfg(test)]
@@ -237,7 +278,7 @@ mod tests {
         assert_eq!(query.question.name, b"\x03wWw\x01x\x00");
         assert_eq!(query.question.octets, QUESTION);
         assert_eq!((query.question.rtype, query.question.class), (RecordType::A, Class::IN));
-        assert_eq!(query.edns, Some(Edns { payload: 4096, dnssec_ok: true, options: &[] }));
+        assert_eq!(query.edns, Some(Edns { payload: 4096, dnssec_ok: true, options: Options::default() }));
     }
 
     #[test]
@@ -252,6 +293,40 @@ mod tests {
         for opcode in 1..16 {
             assert_eq!(rcode(&[(2, opcode << 3)], &[b"rubbish"]), Some(Rcode::NOTIMP));
         }
+    }
+
+    #[test]
+    fn what_can_be_read_of_other_opcodes_is() {
+        let told = |change: &[(usize, u8)], parts: &[&[u8]]| match Query::read(&message(change, parts)) {
+            Err(Fault::Told { question, edns, .. }) => (question.is_some(), edns.is_some()),
+            other => panic!("{other:?}"),
+        };
+        let update = (2, 5 << 3);
+        let record = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x01a";
+        assert_eq!(told(&[update], &[QUESTION]), (true, false));
+        assert_eq!(told(&[update, (9, 1), (11, 1)], &[QUESTION, record, OPT]), (true, true));
+        assert_eq!(told(&[update, (9, 1), (11, 1)], &[QUESTION, &record[..12], OPT]), (true, false));
+        assert_eq!(told(&[update, (5, 0), (11, 1)], &[OPT]), (false, true));
+        assert_eq!(told(&[update, (5, 2), (11, 1)], &[QUESTION, QUESTION, OPT]), (false, false));
+        // The next version may have its options in another form.
+        let mut next = OPT.to_vec();
+        for (version, has_cookie) in [(0, true), (1, false)] {
+            next[6] = version;
+            let message =
+                message(&[update, (5, 0), (11, 1)], &[&next[..9], b"\x00\x0c\x00\x0a\x00\x08clientsO"]);
+            let Err(Fault::Told { edns: Some(edns), .. }) = Query::read(&message) else {
+                panic!("{message:?}")
+            };
+            assert_eq!(edns.options.cookie.is_some(), has_cookie);
+        }
+    }
+
+    #[test]
+    fn no_question_but_a_cookie_asks_for_a_cookie() {
+        let with = [&OPT[..9], b"\x00\x0c\x00\x0a\x00\x08clientsO"].concat();
+        assert_eq!(rcode(&[(5, 0), (11, 1)], &[&with]), Some(Rcode::NOERROR));
+        assert_eq!(rcode(&[(5, 0), (11, 1)], &[OPT]), Some(Rcode::FORMERR));
+        assert_eq!(rcode(&[(5, 2), (11, 1)], &[QUESTION, QUESTION, &with]), Some(Rcode::FORMERR));
     }
 
     #[test]
@@ -306,9 +381,10 @@ mod tests {
         let elsewhere = [&b"\x01x"[..], OPT].concat();
         assert_eq!(rcode(&[(11, 1)], &[QUESTION, &elsewhere]), Some(Rcode::FORMERR));
         let options = |data: &[u8]| [&OPT[..10], &[data.len() as u8], data].concat();
-        assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\x00\x0a\x00\x02ab")]), Some(Rcode::NOERROR));
-        assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\x00\x0a\x00\x03ab")]), Some(Rcode::FORMERR));
+        assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\xfd\xe9\x00\x02ab")]), Some(Rcode::NOERROR));
+        assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\xfd\xe9\x00\x03ab")]), Some(Rcode::FORMERR));
         assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\x00\x0a\x00")]), Some(Rcode::FORMERR));
+        assert_eq!(rcode(&[(11, 1)], &[QUESTION, &options(b"\x00\x0a\x00\x02ab")]), Some(Rcode::FORMERR));
         // What the client says of itself is told even with the fault, so that the reply has an OPT.
         let message = message(&[(11, 1)], &[QUESTION, &other]);
         let fault = Query::read(&message).unwrap_err();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pointsman::base::{Generation, Mistakes, Named, Source};
-use pointsman::dns::{Asker, Counts, Transport, answer};
+use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::table::{Image, Table};
 use pointsman::wire::{Message, Name, Rcode, Record, RecordType, ask};
 use pointsman::zone;
@@ -73,8 +73,8 @@ pub fn table(apex: &Name, text: &str) -> Result<Table, Mistakes> {
 /// What the engine answers over a stream.
 pub fn ours(table: &Table, name: &Name, rtype: RecordType) -> Message {
     let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Tcp };
-    let (mut out, mut rng) = (vec![0; 65_535], fastrand::Rng::with_seed(1));
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
     let query = ask(1, name, rtype, None);
-    let len = answer(&query, &mut out, table, &asker, &mut rng, &mut Counts::default()).expect("it answers");
+    let len = answer(&query, &mut out, table, &asker, &mut desk).expect("it answers");
     Message::read(&out[..len]).expect("the answer reads back")
 }

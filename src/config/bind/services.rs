@@ -1,16 +1,16 @@
 //! Services: their names, policies, answers and bounds.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::Binder;
 use crate::base::{Place, RegionId, show_span};
-use crate::config::model::{
-    Addresses, Failback, Objectives, Policy, Service, SwitchedBy, TtlBounds, ZoneFile,
-};
+use crate::config::model::{Failback, Objectives, Policy, Records, Service, SwitchedBy, TtlBounds, ZoneFile};
 use crate::config::read::{Entries, Placed};
 use crate::config::spec;
+use crate::wire::RecordType;
 
 /// Addresses of one family that a region may give: what fits into 1232 octets with room to spare.
 const ADDRESSES_MAX: usize = 32;
@@ -127,14 +127,17 @@ impl Binder<'_> {
         regions
     }
 
-    fn answers(&mut self, answers: &Entries<spec::Addresses>) -> BTreeMap<RegionId, Addresses> {
+    fn answers(&mut self, answers: &Entries<spec::Addresses>) -> BTreeMap<RegionId, Records> {
         let mut bound = BTreeMap::new();
         for (name, addresses) in answers.iter() {
             let Some(region) = self.region(name) else { continue };
-            let given = Addresses {
-                a: self.addresses(&addresses.a, "IPv4", &name.place),
-                aaaa: self.addresses(&addresses.aaaa, "IPv6", &name.place),
-            };
+            let mut given = Records::default();
+            self.addresses(&addresses.a, "IPv4", &name.place, |address: Ipv4Addr| {
+                given.add(RecordType::A, &address.octets())
+            });
+            self.addresses(&addresses.aaaa, "IPv6", &name.place, |address: Ipv6Addr| {
+                given.add(RecordType::AAAA, &address.octets())
+            });
             if addresses.a.is_empty() && addresses.aaaa.is_empty() {
                 self.mistakes
                     .error(&name.place, format!("region `{}` gives no address", name.value))
@@ -145,29 +148,29 @@ impl Binder<'_> {
         bound
     }
 
-    fn addresses<A: FromStr + PartialEq>(
+    fn addresses<A: FromStr>(
         &mut self,
         texts: &[Placed<String>],
         family: &str,
         place: &Place,
-    ) -> Vec<A> {
-        let mut bound: Vec<A> = Vec::new();
+        mut add: impl FnMut(A) -> bool,
+    ) {
         for text in texts {
             match text.value.parse::<A>() {
-                Ok(address) if bound.contains(&address) => {
-                    self.mistakes.error(&text.place, format!("{} is listed twice", text.value));
+                Ok(address) => {
+                    if !add(address) {
+                        self.mistakes.error(&text.place, format!("{} is listed twice", text.value));
+                    }
                 }
-                Ok(address) => bound.push(address),
                 Err(_) => {
                     self.mistakes.error(&text.place, format!("`{}` is not an {family} address", text.value));
                 }
             }
         }
-        if bound.len() > ADDRESSES_MAX {
+        if texts.len() > ADDRESSES_MAX {
             self.mistakes
                 .error(place, format!("more than {ADDRESSES_MAX} {family} addresses do not fit an answer"));
         }
-        bound
     }
 
     fn ttl(&mut self, ttl: Option<&Placed<spec::Ttl>>) -> TtlBounds {

@@ -1,0 +1,26 @@
+//! What a thread that answers keeps from one query to the next.
+
+use fastrand::Rng;
+
+use super::counts::Counts;
+
+/// Everything that answering changes. Each thread has one of its own: nothing is shared, nothing
+/// waits.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Draws for policies and for the order of addresses.
+    pub rng: Rng,
+    /// What happened so far.
+    pub counts: Counts,
+    /// Seconds since 1970-01-01 UTC. The thread sets it now and then, once for many queries: it
+    /// dates cookies and rates, which take no finer time. It wraps in 2106, and is compared
+    /// accordingly.
+    pub now: u32,
+}
+
+impl Desk {
+    /// A desk on which nothing has happened yet.
+    pub fn new(rng: Rng, now: u32) -> Self {
+        Self { rng, counts: Counts::default(), now }
+    }
+}

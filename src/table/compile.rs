@@ -1,0 +1,168 @@
+//! A choice → [`Answers`](super::Answers): which records, how likely, for whom. The form is
+//! described there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::answers::{Decision, ENTRY, HEAD, LOT_HEAD, PART, SetId, type_bit};
+use super::set::{FRAME, push_record};
+use crate::base::RegionId;
+use crate::config::{Records, Service};
+use crate::region::{Choice, Pick};
+use crate::wire::RecordType;
+
+/// So many records of one type are given at once: what fits a message over TCP.
+const RECORDS_MAX: usize = 2000;
+
+/// Encodes the answers of one service.
+pub(super) struct Compiler<'s> {
+    service: &'s Service,
+    ttl: u32,
+    entries: Vec<u8>,
+    lots: Vec<u8>,
+    records: Vec<u8>,
+    /// Variants that are there already.
+    variants: Vec<(Vec<RegionId>, Decision)>,
+    next_union: u32,
+}
+
+impl<'s> Compiler<'s> {
+    pub(super) fn new(service: &'s Service, ttl: u32) -> Self {
+        let next_union = service.answers.values().map(|records| records.sets().len() as u32).sum();
+        let (entries, lots, records, variants) = Default::default();
+        Self { service, ttl, entries, lots, records, variants, next_union }
+    }
+
+    pub(super) fn compile(mut self, choice: &Choice) -> Arc<[u8]> {
+        let root = self.decide(&choice.pick);
+        let given = self.service.answers.values().flat_map(Records::sets);
+        // Addresses are always the service's to give, so that a name never has some of the zone's.
+        let types = given.fold(type_bit(RecordType::A) | type_bit(RecordType::AAAA), |types, (rtype, _)| {
+            types | type_bit(rtype)
+        });
+        let lots_at = HEAD + self.entries.len();
+        let records_at = lots_at + self.lots.len();
+        let mut octets = Vec::with_capacity(records_at + self.records.len());
+        let sets = self.entries.len() / ENTRY;
+        let head = [self.ttl, types, sets as u32, root.0, lots_at as u32, records_at as u32];
+        octets.extend(head.map(u32::to_ne_bytes).as_flattened());
+        octets.extend_from_slice(&self.entries);
+        octets.extend_from_slice(&self.lots);
+        octets.extend_from_slice(&self.records);
+        octets.into()
+    }
+
+    /// The decision of a pick. One without anything to give stands for all regions.
+    fn decide(&mut self, pick: &Pick) -> Decision {
+        let decided = match pick {
+            Pick::Nodata => return Decision::nothing(Decision::NODATA),
+            Pick::Servfail => return Decision::nothing(Decision::SERVFAIL),
+            Pick::One(shares) => {
+                let parts = shares.iter().filter(|(_, share)| *share > 0);
+                let parts: Vec<_> =
+                    parts.filter_map(|(region, share)| Some((*share, self.variant(&[*region])?))).collect();
+                self.lot(&parts)
+            }
+            Pick::All(regions) => self.together(regions),
+        };
+        decided.unwrap_or_else(|| {
+            let all: Vec<_> = self.service.answers.keys().copied().collect();
+            self.together(&all).unwrap_or(Decision::nothing(Decision::SERVFAIL))
+        })
+    }
+
+    /// These regions at once. A name has one CNAME at most (RFC 1034 §3.6.2): several are given
+    /// by lot.
+    fn together(&mut self, regions: &[RegionId]) -> Option<Decision> {
+        let mut regions: Vec<_> = regions.iter().copied().filter(|region| self.gives(*region)).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        let has_cname = |region: &RegionId| self.service.answers[region].set(RecordType::CNAME).is_some();
+        if regions.iter().any(has_cname) {
+            let parts: Vec<_> =
+                regions.iter().filter_map(|region| Some((1, self.variant(&[*region])?))).collect();
+            return self.lot(&parts);
+        }
+        self.variant(&regions)
+    }
+
+    fn gives(&self, region: RegionId) -> bool {
+        self.service.answers.get(&region).is_some_and(|records| !records.is_empty())
+    }
+
+    /// One of these, by shares. What is certain needs no lot.
+    fn lot(&mut self, parts: &[(u32, Decision)]) -> Option<Decision> {
+        let [(_, first), rest @ ..] = parts else { return None };
+        if rest.is_empty() {
+            return Some(*first);
+        }
+        let decision = Decision::lot(self.lots.len());
+        self.lots.reserve(LOT_HEAD + parts.len() * PART);
+        self.lots.extend((parts.len() as u32).to_ne_bytes());
+        let mut upto = 0u64;
+        for (share, decision) in parts {
+            upto += u64::from(*share);
+            self.lots.extend(upto.to_ne_bytes());
+            self.lots.extend([decision.0, 0].map(u32::to_ne_bytes).as_flattened());
+        }
+        Some(decision)
+    }
+
+    /// The records of these regions, in the order of their ids; `None` if they have none.
+    fn variant(&mut self, regions: &[RegionId]) -> Option<Decision> {
+        if let Some((_, there)) = self.variants.iter().find(|(those, _)| those == regions) {
+            return Some(*there);
+        }
+        let first = self.entries.len() / ENTRY;
+        match regions {
+            [] => return None,
+            [region] => {
+                let service = self.service;
+                let numbers = self.first_set(*region)..;
+                for (id, (rtype, rdatas)) in numbers.zip(service.answers.get(region)?.sets()) {
+                    self.set(rtype, rdatas.iter().map(|rdata| &**rdata), id);
+                }
+            }
+            _ => {
+                let service = self.service;
+                let sets = regions.iter().filter_map(|region| service.answers.get(region));
+                let types: std::collections::BTreeSet<RecordType> =
+                    sets.clone().flat_map(Records::sets).map(|(rtype, _)| rtype).collect();
+                for rtype in types {
+                    let mut seen = HashSet::new();
+                    let rdatas = sets.clone().filter_map(|records| records.set(rtype)).flatten();
+                    let id = self.next_union;
+                    self.next_union += 1;
+                    self.set(rtype, rdatas.map(|rdata| &**rdata).filter(|rdata| seen.insert(*rdata)), id);
+                }
+            }
+        }
+        let count = self.entries.len() / ENTRY - first;
+        let decision = (count > 0).then(|| Decision::variant(first, count))?;
+        self.variants.push((regions.to_vec(), decision));
+        Some(decision)
+    }
+
+    /// The number of a region's first set.
+    fn first_set(&self, region: RegionId) -> u32 {
+        let before = self.service.answers.range(..region);
+        before.map(|(_, records)| records.sets().len() as u32).sum()
+    }
+
+    fn set<'r>(&mut self, rtype: RecordType, rdatas: impl Iterator<Item = &'r [u8]>, id: u32) {
+        let start = self.records.len();
+        let mut count = 0u16;
+        for rdata in rdatas.take(RECORDS_MAX) {
+            // A set must fit a message as a whole.
+            if self.records.len() - start + FRAME + rdata.len() > usize::from(u16::MAX) {
+                break;
+            }
+            push_record(&mut self.records, rtype, self.ttl, rdata);
+            count += 1;
+        }
+        self.entries.extend([rtype.0, count].map(u16::to_ne_bytes).as_flattened());
+        let SetId(id) = SetId(id);
+        let numbers = [id, start as u32, (self.records.len() - start) as u32];
+        self.entries.extend(numbers.map(u32::to_ne_bytes).as_flattened());
+    }
+}
