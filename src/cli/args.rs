@@ -94,7 +94,11 @@ pub enum Command {
     #[command(subcommand)]
     Workflow(WorkflowCommand),
     /// Takes the configuration on disk over, as SIGHUP does; prints what is new, or what is wrong.
-    Reload,
+    Reload {
+        /// Only the file of this zone; mistakes in others do not stand against it.
+        #[arg(long, value_name = "NAME")]
+        zone: Option<String>,
+    },
     /// Tells the whole story on this machine, in under a minute.
     Demo {
         /// With etcd and PostgreSQL, if they are installed, instead of stand-ins.

@@ -22,6 +22,8 @@ pub(super) fn run(common: &Common, log: Format) -> Done {
         Exit::No(format!("{}{config} has mistakes; nothing was started", mistakes.render(colour(true))))
     })?;
     complain(&warnings.render(colour(true)));
+    let keys = sys::load_keys(&setup.config).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
+    let setup = setup.armed(keys, None);
     sys::start_logging(log).map_err(Exit::Missing)?;
     // Sockets first: an address in use, or a port that we may not have, ends it here and now.
     let sockets = match setup.config.mode {

@@ -290,8 +290,13 @@ impl Control {
             return Err(why);
         }
         self.systemd.reloading();
-        let words = difference(&old, &setup.config);
-        if let Some(probes) = self.probes.take() {
+        let same_config = Arc::ptr_eq(&old, &setup.config);
+        let words = match same_config {
+            true => zones_words(&setup.changed_zones(self.daemon.setup())),
+            false => difference(&old, &setup.config),
+        };
+        // A zone alone has nothing to do with what is probed.
+        if !same_config && let Some(probes) = self.probes.take() {
             let (probes, reports) = probes.replace(&setup.config).await;
             self.probes = Some(probes);
             inputs.reports = reports;
@@ -474,6 +479,13 @@ impl Control {
         })
         .await;
         info!(event = "daemon.stopped", "pointsman has stopped");
+    }
+}
+
+fn zones_words(changed: &[String]) -> String {
+    match changed {
+        [] => "no zone has changed".to_owned(),
+        changed => format!("zones changed: {}", changed.join(", ")),
     }
 }
 

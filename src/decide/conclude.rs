@@ -36,7 +36,7 @@ impl Daemon {
                 break;
             }
         }
-        self.compile(&moved.answers, &mut effects);
+        self.compile(&moved.answers, now, &mut effects);
         self.moved.extend(moved);
         effects
     }
@@ -309,7 +309,7 @@ impl Daemon {
     }
 
     /// Compiles one table for everything that changed.
-    fn compile(&mut self, changed: &BTreeSet<ServiceId>, effects: &mut Effects) {
+    fn compile(&mut self, changed: &BTreeSet<ServiceId>, now: Now, effects: &mut Effects) {
         let config = Arc::clone(&self.setup.config);
         let anew = self.answers.len() != config.services.len() || self.table.is_none();
         if changed.is_empty() && !anew {
@@ -334,7 +334,9 @@ impl Daemon {
             self.outbox.put(CEILING.to_owned(), &ceiling);
         }
         self.generation = next;
-        let table = Arc::new(Table::new(next, Arc::clone(&self.setup.image), self.answers.clone()));
+        let table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone());
+        let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
+        let table = Arc::new(table.with_zones(zones));
         self.table = Some(Arc::clone(&table));
         effects.publish = Some(table);
     }

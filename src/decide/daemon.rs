@@ -19,6 +19,7 @@ use super::journal::{Outbox, Write};
 use super::sense::Change;
 use super::traffic::Moved;
 use super::trigger::TriggerState;
+use super::zones::ZoneKeeper;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
 use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
 use crate::cluster::Round;
@@ -132,6 +133,7 @@ pub struct Daemon {
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
     pub(super) answers: Vec<Answers>,
+    pub(super) zones: ZoneKeeper,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -182,6 +184,8 @@ impl Daemon {
         });
         let ceiling = value::<Ceiling>(&state, CEILING).unwrap_or_default().seen_by(epoch);
         let off = value(&state, AUTOMATION);
+        let mut zones = ZoneKeeper::new(&state);
+        zones.take_over(&setup, storeless.is_some());
         let parked = state.into_iter().filter(|(key, _)| is_about_nobody(config, key)).collect();
         let mut daemon = Self {
             watches: vec![Watch::default(); setup.workflows.len()],
@@ -198,6 +202,7 @@ impl Daemon {
             outbox: Outbox::default(),
             table: None,
             answers: Vec::new(),
+            zones,
             generation: Generation(ceiling),
             ceiling,
             outside: Outside::default(),
@@ -333,6 +338,7 @@ impl Daemon {
     /// The process is about to end: nothing new begins.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.zones.seal(&mut self.outbox);
     }
 
     /// Executions that have come to their end since this was last asked.
@@ -404,6 +410,7 @@ impl Daemon {
             old.regions.id(new.regions.name(id)).map_or(Duty::Active, |before| self.duties[before])
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
+        self.zones.take_over(&setup, self.storeless.is_some());
         self.setup = setup;
         // Every answer is compiled anew: addresses may have changed under the same choice.
         self.answers.clear();

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
-use crate::config::Config;
+use crate::config::{Config, ZoneFile};
 use crate::region::{Guarantee, guarantee};
-use crate::table::Image;
+use crate::table::{Change, Image};
+use crate::transfer::KeyRing;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
 /// A configuration with its zones and workflows. Immutable; a reload makes another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// The configuration.
     pub config: Arc<Config>,
@@ -19,6 +20,11 @@ pub struct Setup {
     pub image: Arc<Image>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// Keys that messages about zones are signed with; none before [`Setup::armed`].
+    pub keys: Arc<KeyRing>,
+    /// What became of each zone's records since the setup before, in the order of the image;
+    /// [`Change::Whole`] for one that is not there.
+    pub changes: Vec<Change>,
     names: HashMap<Name, ServiceId>,
 }
 
@@ -31,7 +37,39 @@ impl Setup {
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, names })
+        Arc::new(Self { config, image, workflows, names, keys: Arc::default(), changes: Vec::new() })
+    }
+
+    /// The same with its keys, compared with what it is to follow. It takes as long as looking at
+    /// every record does.
+    #[must_use]
+    pub fn armed(&self, keys: Arc<KeyRing>, before: Option<&Setup>) -> Arc<Self> {
+        let change = |zone: &ZoneFile| {
+            let number = self.image.zone(zone.name.as_wire());
+            let old = before.and_then(|before| Some((before, before.image.zone(zone.name.as_wire())?)));
+            match (number, old) {
+                (Some(number), Some((before, old))) => self.image.changed_since(number, &before.image, old),
+                _ => Change::Whole,
+            }
+        };
+        Arc::new(Self { keys, changes: self.config.zones.iter().map(change).collect(), ..self.clone() })
+    }
+
+    /// The zones that are not as they were in the setup before.
+    pub fn changed_zones(&self, before: &Setup) -> Vec<String> {
+        let soa = |setup: &Setup, zone: &Name| {
+            setup.image.zone(zone.as_wire()).map(|number| setup.image.soa(number))
+        };
+        let same = |zone: &Name| soa(self, zone) == soa(before, zone);
+        let zones = self.config.zones.iter().zip(&self.changes);
+        let changed = zones.filter(|(zone, change)| **change != Change::None || !same(&zone.name));
+        changed.map(|(zone, _)| zone.name.to_string()).collect()
+    }
+
+    /// The same configuration with other zones.
+    #[must_use]
+    pub fn with_image(&self, image: Arc<Image>) -> Self {
+        Self { image, ..self.clone() }
     }
 
     /// The service that a dynamic name belongs to.

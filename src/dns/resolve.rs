@@ -192,6 +192,12 @@ impl<'t> Walk<'_, '_, 't> {
         } else {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
             let image = self.table.image();
+            if set.rtype == RecordType::SOA {
+                let name = self.name.get(..self.owner.end - self.owner.at);
+                if let Some(zone) = name.and_then(|name| image.zone(name)) {
+                    self.renumber(zone, set, at);
+                }
+            }
             self.add_targets(set.target_names().filter_map(|(at, name)| Some((at, image.told(name)?))), at);
         }
         Ok(true)
@@ -221,6 +227,12 @@ impl<'t> Walk<'_, '_, 't> {
         } else {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
             let image = self.table.image();
+            if set.rtype == RecordType::SOA {
+                let name = self.name.get(..self.owner.end - self.owner.at);
+                if let Some(zone) = name.and_then(|name| image.zone(name)) {
+                    self.renumber(zone, set, at);
+                }
+            }
             let targets = set.targets().filter(|(_, node)| *node != 0);
             self.add_targets(targets.map(|(at, node)| (at, image.node(node))), at);
         }
@@ -301,7 +313,17 @@ impl<'t> Walk<'_, '_, 't> {
         if ttl_max < u32::from_be_bytes(apex.negative.ttl()) {
             self.reply.patch(at + TTL_AT, &ttl_max.to_be_bytes());
         }
+        self.renumber(apex.zone, &apex.negative, at);
         Ok(())
+    }
+
+    /// A zone that counts its own versions tells its own serial, which the image does not have.
+    #[inline]
+    fn renumber(&mut self, zone: u16, soa: &Set<'t>, at: usize) {
+        if let Some(serial) = self.table.zones().moved_serial(zone) {
+            // The serial is the first of five numbers that end the record.
+            self.reply.patch(at + soa.records.len().saturating_sub(20), &serial.0.to_be_bytes());
+        }
     }
 
     /// Leads to the servers of a zone that is delegated. All addresses of servers that lie in

@@ -25,7 +25,11 @@ pub async fn read_secret(place: &SecretRef, deadline: Deadline) -> Result<Secret
     }
 }
 
-fn read_now(place: &SecretRef) -> Result<Secret, Failure> {
+/// Reads a secret, and waits for it: not for a thread that others wait for.
+///
+/// # Errors
+/// It is not where it should be, or is no secret.
+pub fn read_now(place: &SecretRef) -> Result<Secret, Failure> {
     let fail = |why: String| Err(Failure::unmeasured(format!("cannot read the secret in {place}: {why}")));
     let read = match place {
         SecretRef::Env(name) => match std::env::var(name) {

@@ -1,11 +1,13 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read.
 
+mod keys;
 mod load;
 mod log;
 mod passed;
 mod systemd;
 
-pub use load::{control_socket, load, load_config, load_zone};
+pub use keys::load_keys;
+pub use load::{control_socket, load, load_config, load_zone, reload_zone};
 pub use log::{Format, start as start_logging};
 pub use passed::Passed;
 pub use systemd::Systemd;

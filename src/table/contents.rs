@@ -9,7 +9,8 @@ use super::node::Node;
 use super::set::{FRAME, QUESTION_AT, Set};
 use crate::config::DynamicNames;
 use crate::transfer::{Record, Records, Serial, ZoneState, difference, push_record};
-use crate::wire::{RecordType, ShowName, expand_rdata};
+use crate::wire::{Name, RecordType, ShowName, expand_rdata};
+use crate::zone::{self, Zone};
 
 /// Two versions whose difference takes more octets than this are told apart as wholes.
 const CHANGE_OCTETS_MAX: usize = 1 << 20;
@@ -63,6 +64,21 @@ impl Image {
             .flat_map(|node| node.sets())
             .map(|set| usize::from(set.count))
             .sum()
+    }
+
+    /// A zone as its file would have it that is served now, comments and places apart.
+    pub fn restored(&self, apex: &Name) -> Zone {
+        let mut records = Vec::new();
+        if let Some(zone) = self.zone(apex.as_wire()) {
+            records = self.soa(zone);
+            let mut walk = self.contents(zone);
+            while let Some(node) = walk.next(self) {
+                node.push_records(&mut records);
+            }
+        }
+        let parts =
+            Records(&records).map(|record| (record.owner(), record.rtype(), record.ttl(), record.rdata()));
+        zone::restore(apex, parts)
     }
 
     /// What became of a zone since an older image.
@@ -244,9 +260,7 @@ pub(super) fn push_set(owner: &[u8], set: &Set<'_>, out: &mut Vec<u8>) {
 pub fn lines(records: &[u8]) -> Vec<String> {
     let line = |record: Record<'_>| {
         let rdata = crate::wire::ShowRdata { rtype: record.rtype(), rdata: record.rdata() };
-        let [.., a, b, c, d] = *record.frame() else { return String::new() };
-        let ttl = u32::from_be_bytes([a, b, c, d]);
-        format!("{} {ttl} {} {rdata}", ShowName(record.owner()), record.rtype())
+        format!("{} {} {} {rdata}", ShowName(record.owner()), record.ttl(), record.rtype())
     };
     Records(records).map(line).collect()
 }

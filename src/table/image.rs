@@ -50,6 +50,8 @@ pub enum Found<'t> {
 /// A zone, as negative answers need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Apex<'t> {
+    /// Its number.
+    pub zone: u16,
     /// The length of its name.
     pub len: usize,
     /// Its SOA record with the TTL of negative answers, min(TTL, MINIMUM) (RFC 2308 §3).
@@ -142,7 +144,11 @@ impl Image {
         let zone = self.zones.get(usize::from(node.zone()))?;
         let len = usize::from(zone.apex_len);
         let (records, tail) = &zone.negative;
-        Some(Apex { len, negative: Set::new(crate::wire::RecordType::SOA, 1, records, tail, len) })
+        Some(Apex {
+            zone: node.zone(),
+            len,
+            negative: Set::new(crate::wire::RecordType::SOA, 1, records, tail, len),
+        })
     }
 
     /// A node by its number.

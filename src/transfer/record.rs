@@ -53,6 +53,11 @@ impl<'a> Record<'a> {
         &self.octets[self.owner_len..self.owner_len + FRAME - 2]
     }
 
+    /// For how long it may be kept, in seconds.
+    pub fn ttl(&self) -> u32 {
+        self.frame().last_chunk().map_or(0, |four| u32::from_be_bytes(*four))
+    }
+
     /// Its data, names in full.
     pub fn rdata(&self) -> &'a [u8] {
         &self.octets[self.owner_len + FRAME..]

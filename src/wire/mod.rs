@@ -25,6 +25,7 @@ mod words;
 mod writer;
 
 pub use code::{Class, Opcode, Rcode, RecordType};
+pub use encoding::Base64;
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
 pub use index::NameIndex;
