@@ -42,6 +42,7 @@ pub mod io;
 pub mod probe;
 pub mod agent;
 pub mod serve;
+pub mod notify;
 pub mod store;
 pub mod sys;
 // ── the daemon ──

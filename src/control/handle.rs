@@ -38,6 +38,10 @@ pub struct Running {
     pub serving: bool,
     /// What was counted of queries so far.
     pub counts: Counts,
+    /// How often a secondary server took notice of another version of a zone …
+    pub notified: u64,
+    /// … and how often one could not be told.
+    pub not_notified: u64,
 }
 
 /// The daemon is gone.

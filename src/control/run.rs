@@ -5,6 +5,7 @@
 //! disk, a target or a client: what takes time runs elsewhere and sends its result.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Clock, Net};
+use crate::notify::Notifier;
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets};
 use crate::store::{self, Batch, Store, StoreError};
@@ -88,6 +90,7 @@ struct Control {
     table: Arc<ArcSwap<Table>>,
     sockets: Option<Sockets>,
     server: Option<Server>,
+    notifier: Option<Notifier>,
     counts: Counts,
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
@@ -146,6 +149,7 @@ impl Control {
             table: Arc::new(ArcSwap::new(table)),
             sockets,
             server: None,
+            notifier: None,
             counts: Counts::default(),
             serving,
             probes: Some(probes),
@@ -372,7 +376,12 @@ impl Control {
             );
             return;
         }
+        let zones = Arc::clone(table.zones());
         self.table.store(table);
+        // After the table: who is told asks at once.
+        if let Some(notifier) = &self.notifier {
+            notifier.publish(&zones);
+        }
     }
 
     fn perform(&mut self, call: Call) {
@@ -415,7 +424,12 @@ impl Control {
         let addresses = sockets.udp_addresses();
         let limits = self.daemon.setup().config.dns.clone();
         match Server::start(sockets, Arc::clone(&self.table), &limits) {
-            Ok(server) => self.server = Some(server),
+            Ok(server) => {
+                self.server = Some(server);
+                // Who is told comes to fetch: not before there is somebody to answer.
+                let local = addresses.iter().map(SocketAddr::ip).collect();
+                self.notifier = Some(Notifier::start(Arc::clone(self.table.load().zones()), local));
+            }
             Err(why) => return self.give_up(&format!("DNS cannot be served: {why}")),
         }
         let basis = match (first_round, self.fresh) {
@@ -435,7 +449,8 @@ impl Control {
 
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
-        Running { now: Clock.now(), serving: self.server.is_some(), counts }
+        let (notified, not_notified) = self.notifier.as_ref().map_or((0, 0), Notifier::counts);
+        Running { now: Clock.now(), serving: self.server.is_some(), counts, notified, not_notified }
     }
 
     async fn begin_to_stop(&mut self) {

@@ -40,6 +40,13 @@ pub(super) fn describe() {
     );
     describe_gauge!("pointsman_service_ttl_seconds", "TTL of a service's answers.");
     describe_gauge!("pointsman_table_generation", "Number of the table that is served.");
+    describe_gauge!("pointsman_zone_serial", "Serial of a zone, as it is told.");
+    describe_gauge!("pointsman_zone_records", "Records of a zone's file.");
+    describe_gauge!("pointsman_zone_history_steps", "Versions of a zone from which a difference is kept.");
+    describe_counter!(
+        "pointsman_notify_total",
+        "Secondary servers told of another version of a zone, by outcome."
+    );
     describe_gauge!("pointsman_trigger", "1 for how a workflow's trigger stands, else 0.");
     describe_gauge!("pointsman_executions", "Executions that are not over, by state.");
     describe_gauge!("pointsman_obligations_open", "What a region still owes before it may serve.");
@@ -140,6 +147,9 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     groups(daemon, config);
     services(daemon, config);
     workflows(daemon, running);
+    zones(daemon);
+    counter!("pointsman_notify_total", "outcome" => "told").absolute(running.notified);
+    counter!("pointsman_notify_total", "outcome" => "failed").absolute(running.not_notified);
     queries(running);
 }
 
@@ -237,6 +247,15 @@ fn workflows(daemon: &Daemon, running: &Running) {
     for region in daemon.setup().config.regions.names() {
         let owed = obligations.iter().filter(|obligation| obligation.region == region).count();
         gauge!("pointsman_obligations_open", "region" => region.to_owned()).set(owed as f64);
+    }
+}
+
+fn zones(daemon: &Daemon) {
+    for zone in daemon.zones() {
+        let name = zone.name;
+        gauge!("pointsman_zone_serial", "zone" => name.clone()).set(f64::from(zone.serial));
+        gauge!("pointsman_zone_records", "zone" => name.clone()).set(zone.records as f64);
+        gauge!("pointsman_zone_history_steps", "zone" => name).set(zone.steps as f64);
     }
 }
 

@@ -143,7 +143,23 @@ impl Daemon {
                     view::WorkflowView { name: workflow.name.clone(), trigger, state, words }
                 })
                 .collect(),
+            zones: self.zones(),
         }
+    }
+
+    /// Zones, as secondary servers see them.
+    pub fn zones(&self) -> Vec<view::ZoneView> {
+        let Some(table) = &self.table else { return Vec::new() };
+        let image = table.image();
+        let views = table.zones().iter().map(|zone| view::ZoneView {
+            name: zone.name.to_string(),
+            serial: zone.serial.0,
+            records: image.zone(zone.name.as_wire()).map_or(0, |number| image.records(number)),
+            steps: zone.history.len(),
+            transfers: !zone.rules.allow.is_empty(),
+            withheld: zone.withheld.clone(),
+        });
+        views.collect()
     }
 
     /// One service, as it stands, by one of its names or by its own.

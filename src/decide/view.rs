@@ -36,6 +36,27 @@ pub struct Status {
     pub services: Vec<ServiceView>,
     /// Workflows and what starts them.
     pub workflows: Vec<WorkflowView>,
+    /// Zones, as secondary servers see them.
+    #[serde(default)]
+    pub zones: Vec<ZoneView>,
+}
+
+/// A zone.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ZoneView {
+    /// Its apex.
+    pub name: String,
+    /// The version that is told.
+    pub serial: u32,
+    /// How many records its file has.
+    pub records: usize,
+    /// From how many older versions a difference is kept.
+    pub steps: usize,
+    /// Somebody may fetch it.
+    pub transfers: bool,
+    /// Why nobody may at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// Whether workflows may start and go on.

@@ -118,7 +118,14 @@ impl<'z> Builder<'z> {
         let apex = zone.apex().as_wire();
         let negative = self.negative(zone);
         let span = (start as u32, start as u32);
-        self.image.zones.push(ZoneEntry { apex: 0, apex_len: apex.len() as u8, above: None, negative, span });
+        self.image.zones.push(ZoneEntry {
+            apex: 0,
+            apex_len: apex.len() as u8,
+            above: None,
+            negative,
+            span,
+            records: zone.len() as u32,
+        });
         let mut covers = false;
         let mut deep = Vec::new();
         for owner in zone.owners() {

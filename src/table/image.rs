@@ -30,6 +30,8 @@ pub(super) struct ZoneEntry {
     pub(super) negative: (Vec<u8>, Vec<u8>),
     /// Where its nodes lie, but for those of services that are no names of its file.
     pub(super) span: (u32, u32),
+    /// How many records its file has.
+    pub(super) records: u32,
 }
 
 /// What there is to say about a name.
