@@ -28,6 +28,7 @@ pub mod wire;
 pub mod zone;
 pub mod sign;
 pub mod config;
+pub mod geo;
 pub mod health;
 pub mod cluster;
 pub mod region;

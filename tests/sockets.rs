@@ -307,7 +307,7 @@ fn what_waits_when_it_stops_is_answered() {
     for _ in 0..200 {
         client.send_to(&query("host", RecordType::A), socket.local_addr().unwrap()).unwrap();
     }
-    let running = run(Sockets::adopt(vec![socket], vec![], 1).unwrap(), &limits());
+    let running = run(Sockets::adopt(vec![vec![socket]], vec![], 1).unwrap(), &limits());
     assert_eq!(running.server.stop()[Counter::NoError], 200);
 }
 
@@ -316,7 +316,7 @@ fn several_threads_share_an_adopted_socket() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let tcp = std::net::TcpListener::bind(udp.local_addr().unwrap()).unwrap();
     let copy = udp.try_clone().unwrap();
-    let running = run(Sockets::adopt(vec![udp], vec![tcp], 3).unwrap(), &limits());
+    let running = run(Sockets::adopt(vec![vec![udp]], vec![tcp], 3).unwrap(), &limits());
     for _ in 0..50 {
         assert!(over_udp(running.addresses[0], &query("host", RecordType::A)).is_some());
     }
@@ -327,7 +327,7 @@ fn several_threads_share_an_adopted_socket() {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.send_to(&query("host", RecordType::A), address).unwrap();
-    let next = run(Sockets::adopt(vec![copy], vec![], 1).unwrap(), &limits());
+    let next = run(Sockets::adopt(vec![vec![copy]], vec![], 1).unwrap(), &limits());
     assert!(client.recv(&mut [0; 512]).is_ok());
     drop(next);
 }

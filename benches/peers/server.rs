@@ -357,11 +357,14 @@ impl Server {
 
     /// Has Pointsman publish a new table: `turn` decides to whom the region's traffic goes.
     pub fn swap_tables(&self, turn: u64) {
-        let [what, further]: [&str; 2] = if turn % 2 == 1 { ["drain", "--for=1h"] } else { ["release", ""] };
+        let [what, further]: [&str; 2] =
+            if turn % 2 == 1 { ["drain", "--expires=1h"] } else { ["release", ""] };
         let mut command = Command::new(Kind::Pointsman.program());
-        command.args(["region", what, "us", "--config"]).arg(self.place.file("config.yaml"));
+        command
+            .args(["region", what, "us", "--reason=bench", "--config"])
+            .arg(self.place.file("config.yaml"));
         if !further.is_empty() {
-            command.args([further, "--reason=bench"]);
+            command.arg(further);
         }
         // Not waited for: the client goes on asking.
         let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();

@@ -32,7 +32,7 @@ const MODE: u32 = 0o660;
 /// An order is answered once it is written. A store that hangs must not hang the operator.
 const ORDER_WAIT: Duration = Duration::from_secs(30);
 
-/// What became of an order or of a reload.
+/// What became of an order, a reload or an upgrade.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OrderAnswer {
     /// In words.
@@ -76,14 +76,33 @@ fn open(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Opens the control socket and serves it in a task of its own.
+/// Opens a socket in the place of one that another daemon listens on, in one step: whoever
+/// connects reaches one of the two.
+fn replace(path: &Path) -> io::Result<UnixListener> {
+    let beside = path.with_extension("next");
+    let _ = std::fs::remove_file(&beside);
+    let listener = open(&beside)?;
+    std::fs::rename(&beside, path)?;
+    Ok(listener)
+}
+
+/// Opens the control socket and serves it in a task of its own. `succeeds`: in the place of the
+/// daemon that this one takes over from.
 ///
 /// # Errors
 /// Names the path, and what is wrong with it.
-pub fn serve(path: &Path, handle: Handle, reloader: Arc<Reloader>, metrics: Metrics) -> Result<(), String> {
-    let listener = open(path).map_err(|why| format!("control socket {}: {why}", path.display()))?;
+pub fn serve(
+    path: &Path,
+    succeeds: bool,
+    handle: Handle,
+    reloader: Arc<Reloader>,
+    metrics: Metrics,
+) -> Result<(), String> {
+    let listener = if succeeds { replace(path) } else { open(path) };
+    let listener = listener.map_err(|why| format!("control socket {}: {why}", path.display()))?;
     let orders = Router::new()
         .route("/v1/orders", post(order))
+        .route("/v1/upgrade", post(upgrade))
         .with_state(handle.clone())
         .route("/v1/reload", post(reload))
         .layer(Extension(reloader));
@@ -112,6 +131,14 @@ async fn order(
             StatusCode::GATEWAY_TIMEOUT,
             "the order was taken and is not written yet: the store hangs; `pointsman status` shows whether it holds",
         ),
+    }
+}
+
+async fn upgrade(State(handle): State<Handle>) -> Response {
+    match handle.upgrade().await {
+        Ok(Ok(said)) => Json(OrderAnswer { said }).into_response(),
+        Ok(Err(why)) => problem(StatusCode::CONFLICT, &why),
+        Err(gone) => problem(StatusCode::SERVICE_UNAVAILABLE, &gone.to_string()),
     }
 }
 

@@ -99,6 +99,9 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         zone: Option<String>,
     },
+    /// Has the daemon hand over to a new process of the program on disk, without losing a query;
+    /// if that one does not come to serve, the daemon that runs goes on.
+    Upgrade,
     /// Tells the whole story on this machine, in under a minute.
     Demo {
         /// With etcd and PostgreSQL, if they are installed, instead of stand-ins.

@@ -20,6 +20,9 @@ use crate::sys;
 
 /// The daemon answers an order within its own limit; this is a little more.
 const ANSWER_WAIT: Duration = Duration::from_secs(35);
+/// The daemon's own limits for a successor, its preparations and its first round of checks
+/// together; this is a little more.
+const UPGRADE_WAIT: Duration = Duration::from_secs(180);
 
 /// Where the daemon listens: as said, or as its configuration says.
 fn socket(common: &Common) -> Result<PathBuf, Exit> {
@@ -63,7 +66,24 @@ pub(super) fn reload(common: &Common, zone: Option<&str>) -> Result<String, Exit
     Ok(answer.said)
 }
 
+/// Asks for an upgrade in place; who serves now.
+pub(super) fn upgrade(common: &Common) -> Result<String, Exit> {
+    let answer: OrderAnswer = ask_for(UPGRADE_WAIT, common, Method::POST, "/v1/upgrade", &[], None::<&()>)?;
+    Ok(answer.said)
+}
+
 fn ask<T: DeserializeOwned>(
+    common: &Common,
+    method: Method,
+    path: &str,
+    query: &[(&str, &str)],
+    body: Option<&impl Serialize>,
+) -> Result<T, Exit> {
+    ask_for(ANSWER_WAIT, common, method, path, query, body)
+}
+
+fn ask_for<T: DeserializeOwned>(
+    patience: Duration,
     common: &Common,
     method: Method,
     path: &str,
@@ -83,7 +103,7 @@ fn ask<T: DeserializeOwned>(
         .map_err(|why| Exit::Missing(format!("no event loop: {why}")))?;
     let exchanged = runtime.block_on(async {
         let exchange = exchange(&socket, method, path, query, body);
-        tokio::time::timeout(ANSWER_WAIT, exchange).await.map_err(|_| "no answer in time".to_owned())?
+        tokio::time::timeout(patience, exchange).await.map_err(|_| "no answer in time".to_owned())?
     });
     let (status, answer) = exchanged.map_err(|why: String| unreachable(&why))?;
     if !status.is_success() {

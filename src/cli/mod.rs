@@ -42,6 +42,7 @@ pub fn run() -> ExitCode {
         Command::Automation(automation) => order::automation(&common, automation),
         Command::Workflow(command) => workflow::run(&common, command),
         Command::Reload { zone } => order::reload(&common, zone.as_deref()),
+        Command::Upgrade => order::upgrade(&common),
         Command::Demo { real, keep } => demo::run(demo::Options { real, keep }).map_err(|why| match why {
             demo::Failed::Missing(words) => Exit::Missing(words),
             demo::Failed::Wrong(words) => Exit::No(words),

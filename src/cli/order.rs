@@ -39,6 +39,12 @@ pub(super) fn reload(common: &Common, zone: Option<&str>) -> Done {
     Ok(())
 }
 
+pub(super) fn upgrade(common: &Common) -> Done {
+    let said = client::upgrade(common)?;
+    text::print(&format!("{said}\n"));
+    Ok(())
+}
+
 pub(super) fn give(common: &Common, why: Why, what: What) -> Done {
     let said = client::order(common, why.owner, why.reason, what)?;
     text::print(&format!("{said}\n"));

@@ -1,5 +1,8 @@
 //! `serve`: the daemon.
 
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -11,10 +14,10 @@ use super::text::{colour, complain};
 use super::{Done, Exit};
 use crate::admin;
 use crate::config::{Config, Mode};
-use crate::control::{self, Options, Reloader};
+use crate::control::{self, End, Options, Reloader};
 use crate::decide::Setup;
 use crate::serve::Sockets;
-use crate::sys::{self, Format, Passed, Systemd};
+use crate::sys::{self, Format, Passed, Predecessor, Succession, Systemd};
 
 pub(super) fn run(common: &Common, log: Format) -> Done {
     let (setup, warnings) = sys::load(&common.config).map_err(|mistakes| {
@@ -25,74 +28,110 @@ pub(super) fn run(common: &Common, log: Format) -> Done {
     let keys = sys::load_keys(&setup.config).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
     let setup = setup.armed(keys, None);
     sys::start_logging(log).map_err(Exit::Missing)?;
+    let (predecessor, mut passed) = match Predecessor::find().map_err(Exit::Missing)? {
+        Some((predecessor, passed)) => (Some(predecessor), passed),
+        None => (None, Passed::take().map_err(Exit::Missing)?),
+    };
     // Sockets first: an address in use, or a port that we may not have, ends it here and now.
     let sockets = match setup.config.mode {
         Mode::Observe => None,
-        Mode::Answer | Mode::Act => Some(sockets(&setup.config)?),
+        Mode::Answer | Mode::Act => Some(sockets(&setup.config, &mut passed)?),
     };
+    let http = setup.config.listen.http.map(|address| http(address, &mut passed)).transpose()?;
+    let left_over = passed.left_over();
+    // A predecessor may have listened where this configuration does not; systemd would go on to.
+    if predecessor.is_none() && !left_over.is_empty() {
+        return Err(Exit::Missing(format!(
+            "systemd passed sockets for {left_over:?}, which `listen:` does not name"
+        )));
+    }
+    drop(passed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("control")
         .build()
         .map_err(|why| Exit::Missing(format!("no event loop: {why}")))?;
-    runtime.block_on(serve(common, setup, sockets))
+    runtime.block_on(serve(common, setup, sockets, http, predecessor))
 }
 
-fn sockets(config: &Config) -> Result<Sockets, Exit> {
-    let mut passed = Passed::take().map_err(Exit::Missing)?;
+fn http(address: SocketAddr, passed: &mut Passed) -> Result<std::net::TcpListener, Exit> {
+    let bound = match passed.tcp(address) {
+        Some(listener) => Ok(listener),
+        None => std::net::TcpListener::bind(address),
+    };
+    bound
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|why| Exit::Missing(format!("cannot listen on {address} (`listen: http:`): {why}")))
+}
+
+fn sockets(config: &Config, passed: &mut Passed) -> Result<Sockets, Exit> {
     let threads = config.dns.udp_threads;
     let (mut udp, mut tcp, mut rest) = (Vec::new(), Vec::new(), Vec::new());
     for address in &config.listen.dns {
-        match (passed.udp(*address), passed.tcp(*address)) {
-            (Some(datagrams), Some(streams)) => {
+        let datagrams = passed.udp(*address);
+        match passed.tcp(*address) {
+            Some(streams) if !datagrams.is_empty() => {
                 udp.push(datagrams);
                 tcp.push(streams);
             }
-            (None, None) => rest.push(*address),
+            None if datagrams.is_empty() => rest.push(*address),
             _ => return Err(Exit::Missing(format!("systemd passed only one of UDP and TCP for {address}"))),
         }
-    }
-    let left_over = passed.left_over();
-    if !left_over.is_empty() {
-        return Err(Exit::Missing(format!(
-            "systemd passed sockets for {left_over:?}, which `listen: dns:` does not name"
-        )));
     }
     let adopted = Sockets::adopt(udp, tcp, threads).map_err(|why| Exit::Missing(why.to_string()))?;
     let bound = Sockets::bind(&rest, threads).map_err(|why| Exit::Missing(why.to_string()))?;
     Ok(adopted.and(bound))
 }
 
-async fn serve(common: &Common, setup: Arc<Setup>, sockets: Option<Sockets>) -> Done {
+async fn serve(
+    common: &Common,
+    setup: Arc<Setup>,
+    sockets: Option<Sockets>,
+    http: Option<std::net::TcpListener>,
+    predecessor: Option<Predecessor>,
+) -> Done {
     let metrics = admin::install_metrics().map_err(Exit::Missing)?;
-    let http =
-        match setup.config.listen.http {
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
-                Exit::Missing(format!("cannot listen on {address} (`listen: http:`): {why}"))
-            })?),
-            None => None,
-        };
+    let succession = succession(sockets.as_ref(), http.as_ref())
+        .map_err(|why| Exit::Missing(format!("sockets cannot be copied for a successor: {why}")))?;
+    let http = http.map(TcpListener::from_std).transpose();
+    let http = http.map_err(|why| Exit::Missing(format!("`listen: http:` cannot be served: {why}")))?;
+    let predecessor = match predecessor {
+        Some(predecessor) => Some(wait_for_store(predecessor).await?),
+        None => None,
+    };
     let control_socket = setup.config.listen.control.clone();
-    let systemd = Systemd::new();
-    let (handle, mut daemon) = control::start(Options { setup, sockets, listener: None, systemd });
+    let serves_dns = sockets.is_some();
+    let succession = Some(Arc::new(succession));
+    let (mut handle, mut daemon) =
+        control::start(Options { setup, sockets, listener: None, systemd: Systemd::new(), succession });
     let reloader = Arc::new(Reloader::new(common.config.clone(), handle.clone()));
-    admin::serve_control(&control_socket, handle.clone(), Arc::clone(&reloader), metrics.clone())
+    if predecessor.is_some() && serves_dns && handle.serving().await.is_err() {
+        return Err(Exit::Missing("the daemon did not come to serve; its log says why".to_owned()));
+    }
+    let succeeds = predecessor.is_some();
+    admin::serve_control(&control_socket, succeeds, handle.clone(), Arc::clone(&reloader), metrics.clone())
         .map_err(Exit::Missing)?;
     if let Some(listener) = http {
         tokio::spawn(admin::serve_http(listener, handle.clone(), metrics));
     }
+    if let Some(Err(why)) = predecessor.map(Predecessor::serving) {
+        warn!(%why, "the daemon that this one takes over from is gone already");
+    }
     let no_signal = |why: std::io::Error| Exit::Missing(format!("cannot listen for signals: {why}"));
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signal)?;
+    let mut upgrade = signal(SignalKind::user_defined2()).map_err(no_signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     let mut asked_to_stop = false;
     loop {
         tokio::select! {
             ended = &mut daemon => {
-                let _ = std::fs::remove_file(&control_socket);
+                if !matches!(ended, Ok(End::Succeeded)) {
+                    let _ = std::fs::remove_file(&control_socket);
+                }
                 return match (ended, asked_to_stop) {
-                    (Ok(()), true) => Ok(()),
-                    (Ok(()), false) => Err(Exit::Missing("the daemon ended by itself; its log says why".to_owned())),
+                    (Ok(End::Succeeded), _) | (Ok(End::Stopped), true) => Ok(()),
+                    (Ok(End::Stopped), false) => Err(Exit::Missing("the daemon ended by itself; its log says why".to_owned())),
                     (Err(why), _) => Err(Exit::Missing(format!("the daemon broke: {why}"))),
                 };
             }
@@ -105,6 +144,11 @@ async fn serve(common: &Common, setup: Arc<Setup>, sockets: Option<Sockets>) -> 
                     }
                 });
             }
+            Some(()) = upgrade.recv() => {
+                let handle = handle.clone();
+                // What became of it is logged where it is decided.
+                tokio::spawn(async move { handle.upgrade().await });
+            }
             Some(()) = terminate.recv() => { asked_to_stop = true; handle.stop().await; }
             Some(()) = interrupt.recv() => {
                 if asked_to_stop {
@@ -116,4 +160,19 @@ async fn serve(common: &Common, setup: Arc<Setup>, sockets: Option<Sockets>) -> 
             }
         }
     }
+}
+
+/// Copies of all sockets, for a process that takes over one day.
+fn succession(sockets: Option<&Sockets>, http: Option<&std::net::TcpListener>) -> io::Result<Succession> {
+    let mut descriptors = sockets.map_or(Ok(Vec::new()), Sockets::descriptors)?;
+    if let Some(listener) = http {
+        descriptors.push(listener.as_fd().try_clone_to_owned()?);
+    }
+    Succession::of_this_process(descriptors)
+}
+
+/// All that can be prepared is; the store is the other daemon's until it gives way.
+async fn wait_for_store(mut predecessor: Predecessor) -> Result<Predecessor, Exit> {
+    let waited = tokio::task::spawn_blocking(move || predecessor.give_way().map(|()| predecessor));
+    waited.await.map_err(|why| why.to_string()).flatten().map_err(Exit::Missing)
 }

@@ -25,6 +25,8 @@ pub(super) enum Mail {
     Reconfigure(Arc<Setup>, oneshot::Sender<Result<String, String>>),
     /// A configuration that was not sound: the old one stays.
     ReloadFailed(String),
+    /// Hands over to a new process of the program on disk.
+    Upgrade(oneshot::Sender<Result<String, String>>),
     /// Ends the daemon.
     Stop,
 }
@@ -117,6 +119,14 @@ impl Handle {
     /// Notes that the configuration on disk is not sound.
     pub async fn reload_failed(&self, why: String) -> Result<(), Gone> {
         self.mail.send(Mail::ReloadFailed(why)).await.map_err(|_| Gone)
+    }
+
+    /// Hands over to a new process; the answer comes when that one serves, or when it is clear
+    /// that it will not.
+    pub async fn upgrade(&self) -> Result<Result<String, String>, Gone> {
+        let (reply, said) = oneshot::channel();
+        self.mail.send(Mail::Upgrade(reply)).await.map_err(|_| Gone)?;
+        said.await.map_err(|_| Gone)
     }
 
     /// Waits until DNS is served.

@@ -16,4 +16,4 @@ pub mod telemetry;
 pub use handle::{Gone, Handle, Running, Told};
 pub use reload::Reloader;
 pub use restore::executions_on_disk;
-pub use run::{Options, STOP_WAIT, start};
+pub use run::{End, Options, STOP_WAIT, start};

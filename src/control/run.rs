@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
@@ -31,7 +31,7 @@ use crate::notify::Notifier;
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets};
 use crate::store::{self, Batch, Store, StoreError};
-use crate::sys::Systemd;
+use crate::sys::{Succession, Successor, Systemd};
 use crate::table::Table;
 use crate::workflow::{Call, Outcome, Receipt};
 
@@ -47,6 +47,17 @@ pub struct Options {
     pub listener: Option<mpsc::UnboundedSender<Told>>,
     /// The service manager.
     pub systemd: Systemd,
+    /// What it takes to hand over to another process; none: that cannot be asked for.
+    pub succession: Option<Arc<Succession>>,
+}
+
+/// How a daemon ended that was not broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It was told to stop, or its log says why it stopped by itself.
+    Stopped,
+    /// Another process has taken over and serves.
+    Succeeded,
 }
 
 /// Calls to agents that are under way get this long to end when the daemon stops. What is not
@@ -57,23 +68,56 @@ const FRESH: Duration = Duration::from_secs(300);
 /// How often the store is given a sign of life.
 const ALIVE_EVERY: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
+/// A successor reads and compiles everything within this, signatures included.
+const PREPARE_WAIT: Duration = Duration::from_secs(120);
+/// A successor that has the store serves within this, and the time that the first round of checks
+/// may take.
+const TAKE_OVER_WAIT: Duration = Duration::from_secs(30);
+/// The answer to whoever asked for an upgrade is on its way within this.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Reports that are folded before anything is decided.
 const REPORTS_MAX: usize = 1024;
 
 /// Starts the daemon; it runs until it is told to stop.
 /// It ends at once, and its log says why, if another daemon owns the store. Without a store that can
 /// be written to it does serve.
-pub fn start(options: Options) -> (Handle, JoinHandle<()>) {
-    let (mail, letters) = mpsc::channel(MAIL_MAX);
+pub fn start(options: Options) -> (Handle, JoinHandle<End>) {
+    let (mail, mut letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
     let handle = Handle { mail, serving: is_serving };
     let task = tokio::spawn(async move {
-        match Control::new(options, serving).await {
-            Ok((control, inputs)) => control.run(letters, inputs).await,
-            Err(why) => error!(event = "daemon.refused", "{why}"),
+        let mut next = (options, None);
+        loop {
+            let (options, service) = next;
+            let control = match Control::new(options, serving.clone(), service).await {
+                Ok((control, inputs)) => control.run(&mut letters, inputs).await,
+                Err(why) => {
+                    error!(event = "daemon.refused", "{why}");
+                    return End::Stopped;
+                }
+            };
+            match control {
+                Ended::For(end) => return end,
+                Ended::Again(options, service) => next = (*options, service),
+            }
         }
     });
     (handle, task)
+}
+
+/// How the loop ended.
+enum Ended {
+    /// For good.
+    For(End),
+    /// A successor took the store and gave it back: everything is read from it anew, while the
+    /// same threads go on answering.
+    Again(Box<Options>, Option<Service>),
+}
+
+/// What answers queries, and from what.
+struct Service {
+    server: Server,
+    table: Arc<ArcSwap<Table>>,
 }
 
 /// Where the answer to an order goes.
@@ -109,13 +153,22 @@ struct Control {
     wake: Option<Mono>,
     /// It is stopping, and has stopped at the latest then.
     stop_at: Option<Mono>,
+    succession: Option<Arc<Succession>>,
+    /// A successor that prepares itself, and who asked for it.
+    preparing: JoinSet<(Result<Successor, String>, Reply)>,
+    /// A successor that waits for the store.
+    successor: Option<(Successor, Reply)>,
 }
 
 impl Control {
-    async fn new(options: Options, serving: watch::Sender<bool>) -> Result<(Self, Inputs), StoreError> {
+    async fn new(
+        options: Options,
+        serving: watch::Sender<bool>,
+        service: Option<Service>,
+    ) -> Result<(Self, Inputs), StoreError> {
         telemetry::describe();
         telemetry::reload(true);
-        let Options { setup, sockets, listener, systemd } = options;
+        let Options { setup, sockets, listener, systemd, succession } = options;
         let now = Clock.now();
         let (tell_stored, stored) = mpsc::unbounded_channel();
         let directory = setup.config.state_directory().to_owned();
@@ -141,14 +194,21 @@ impl Control {
         let mut daemon = Daemon::new(Arc::clone(&setup), restored, storeless, fastrand::Rng::with_seed(seed));
         let fresh = daemon.knows_every_region() && is_fresh(alive, now);
         let effects = daemon.conclude(now);
-        let table = effects.publish.expect("the first conclusion always compiles a table");
+        let compiled = effects.publish.expect("the first conclusion always compiles a table");
+        let (server, table) = match service {
+            Some(Service { server, table }) => {
+                publish(&table, compiled);
+                (Some(server), table)
+            }
+            None => (None, Arc::new(ArcSwap::new(compiled))),
+        };
         let net = Net::new();
         let (probes, reports) = Probes::start(&net, &setup.config);
         let control = Self {
             daemon,
-            table: Arc::new(ArcSwap::new(table)),
+            table,
             sockets,
-            server: None,
+            server,
             notifier: None,
             counts: Counts::default(),
             serving,
@@ -164,16 +224,20 @@ impl Control {
             alive_at: now.mono,
             wake: None,
             stop_at: None,
+            succession,
+            preparing: JoinSet::new(),
+            successor: None,
         };
         Ok((control, Inputs { reports, stored }))
     }
 
-    async fn run(mut self, mut mail: mpsc::Receiver<Mail>, mut inputs: Inputs) {
+    async fn run(mut self, mail: &mut mpsc::Receiver<Mail>, mut inputs: Inputs) -> Ended {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reports = Vec::with_capacity(REPORTS_MAX);
         self.decide();
         self.open_if_due();
+        self.notify_if_due();
         loop {
             let wake = self.wake.map(|at| at.since(Clock.mono()));
             tokio::select! {
@@ -188,12 +252,14 @@ impl Control {
                 }
                 Some(event) = inputs.stored.recv() => self.stored(event),
                 Some((call, outcome)) = self.calls.ended() => self.call_ended(&call, outcome),
+                Some(prepared) = self.preparing.join_next() => self.prepared(prepared).await,
                 letter = mail.recv() => self.letter(letter.unwrap_or(Mail::Stop), &mut inputs).await,
                 _ = tick.tick() => self.tick(),
                 () = after(wake) => {}
             }
             self.decide();
             self.open_if_due();
+            self.notify_if_due();
             if let Some(stop_at) = self.stop_at {
                 let settled = self.calls.is_empty() && self.daemon.is_settled();
                 if settled || Clock.mono() >= stop_at {
@@ -201,7 +267,13 @@ impl Control {
                 }
             }
         }
-        self.end().await;
+        match self.successor.take() {
+            Some((successor, reply)) => self.hand_over(successor, reply, mail).await,
+            None => {
+                self.end().await;
+                Ended::For(End::Stopped)
+            }
+        }
     }
 
     // ── what comes in ──
@@ -270,7 +342,16 @@ impl Control {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(said);
             }
-            Mail::Stop => self.begin_to_stop().await,
+            Mail::Upgrade(reply) => self.upgrade(reply),
+            Mail::Stop => {
+                if !self.is_stopping() {
+                    self.systemd.stopping();
+                    info!(event = "daemon.stopping", calls = self.calls.len(), "pointsman stops");
+                }
+                // Whoever asked for a successor is told by its end.
+                self.successor = None;
+                self.begin_to_stop().await;
+            }
         }
     }
 
@@ -329,7 +410,12 @@ impl Control {
         let now = Clock.now();
         let effects = self.daemon.conclude(now);
         if let Some(table) = effects.publish {
-            self.publish(table);
+            let zones = Arc::clone(table.zones());
+            publish(&self.table, table);
+            // After the table: who is told asks at once.
+            if let Some(notifier) = &self.notifier {
+                notifier.publish(&zones);
+            }
             telemetry::concluded(Clock.mono().since(now.mono));
         }
         for call in effects.calls {
@@ -363,25 +449,6 @@ impl Control {
             }
         }
         self.wake = aftermath.wake;
-    }
-
-    /// Swaps the table. A lower generation is impossible to apply.
-    fn publish(&self, table: Arc<Table>) {
-        let served = self.table.load().generation();
-        if table.generation() <= served {
-            error!(
-                served = served.0,
-                offered = table.generation().0,
-                "a table that is not newer was refused"
-            );
-            return;
-        }
-        let zones = Arc::clone(table.zones());
-        self.table.store(table);
-        // After the table: who is told asks at once.
-        if let Some(notifier) = &self.notifier {
-            notifier.publish(&zones);
-        }
     }
 
     fn perform(&mut self, call: Call) {
@@ -424,12 +491,7 @@ impl Control {
         let addresses = sockets.udp_addresses();
         let limits = self.daemon.setup().config.dns.clone();
         match Server::start(sockets, Arc::clone(&self.table), &limits) {
-            Ok(server) => {
-                self.server = Some(server);
-                // Who is told comes to fetch: not before there is somebody to answer.
-                let local = addresses.iter().map(SocketAddr::ip).collect();
-                self.notifier = Some(Notifier::start(Arc::clone(self.table.load().zones()), local));
-            }
+            Ok(server) => self.server = Some(server),
             Err(why) => return self.give_up(&format!("DNS cannot be served: {why}")),
         }
         let basis = match (first_round, self.fresh) {
@@ -447,6 +509,15 @@ impl Control {
         self.systemd.status(&format!("serving {} addresses", addresses.len()));
     }
 
+    /// Secondary servers are told as soon as there is somebody to answer them: they come at once.
+    fn notify_if_due(&mut self) {
+        if self.notifier.is_none() && self.server.is_some() && !self.is_stopping() {
+            let listen = &self.daemon.setup().config.listen;
+            let local = listen.dns.iter().map(SocketAddr::ip).collect();
+            self.notifier = Some(Notifier::start(Arc::clone(self.table.load().zones()), local));
+        }
+    }
+
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
         let (notified, not_notified) = self.notifier.as_ref().map_or((0, 0), Notifier::counts);
@@ -454,10 +525,6 @@ impl Control {
     }
 
     async fn begin_to_stop(&mut self) {
-        if !self.is_stopping() {
-            self.systemd.stopping();
-            info!(event = "daemon.stopping", calls = self.calls.len(), "pointsman stops");
-        }
         self.stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
         self.daemon.stop();
         self.daemon.keep(ALIVE, &Clock.now().wall);
@@ -476,6 +543,129 @@ impl Control {
         error!(event = "daemon.broken", "{why}; giving up, to be started again");
         self.stop_at.get_or_insert(Clock.mono() + STOP_WAIT);
         self.daemon.stop();
+    }
+
+    // ── handing over (see `sys::handover`) ──
+
+    /// Starts a successor; nothing else changes until it is prepared.
+    fn upgrade(&mut self, reply: Reply) {
+        let refused = match &self.succession {
+            _ if self.is_stopping() => "the daemon is stopping",
+            _ if !self.preparing.is_empty() => "an upgrade is under way",
+            None => "this daemon cannot hand over",
+            Some(succession) => {
+                info!(event = "daemon.upgrading", program = %succession.program().display(), "a successor is started");
+                let succession = Arc::clone(succession);
+                self.preparing.spawn_blocking(move || {
+                    let program = succession.program().display();
+                    let begun = succession.begin().map_err(|why| format!("cannot start {program}: {why}"));
+                    let prepared = begun.and_then(|mut successor| {
+                        successor.prepared(PREPARE_WAIT).map_err(|why| format!("{program}: {why}"))?;
+                        Ok(successor)
+                    });
+                    (prepared, reply)
+                });
+                return;
+            }
+        };
+        let _ = reply.send(Err(refused.to_owned()));
+    }
+
+    /// What a successor needs is prepared: what is under way is brought to an end.
+    async fn prepared(&mut self, prepared: Result<(Result<Successor, String>, Reply), JoinError>) {
+        match prepared {
+            Ok((Ok(successor), reply)) if !self.is_stopping() => {
+                info!(
+                    event = "daemon.handing_over",
+                    successor = successor.id(),
+                    calls = self.calls.len(),
+                    "process {} is prepared",
+                    successor.id()
+                );
+                self.successor = Some((successor, reply));
+                self.begin_to_stop().await;
+            }
+            Ok((Ok(_), reply)) => drop(reply.send(Err("the daemon is stopping".to_owned()))),
+            Ok((Err(why), reply)) => not_succeeded(&why, reply),
+            Err(broken) => error!(%broken, "the upgrade broke"),
+        }
+    }
+
+    /// Lets the successor have the store. Until it serves, queries are answered here from the
+    /// last table; if it never does, this process goes on from the store.
+    async fn hand_over(
+        mut self,
+        mut successor: Successor,
+        reply: Reply,
+        mail: &mut mpsc::Receiver<Mail>,
+    ) -> Ended {
+        let began = Clock.mono();
+        self.calls.abort();
+        let store = self.store.take();
+        let patience = self.daemon.setup().config.dns.open_after + TAKE_OVER_WAIT;
+        let mut taking_over = tokio::task::spawn_blocking(move || {
+            drop(store);
+            (successor.serves(patience), successor.id())
+        });
+        let mut tick = interval(TICK);
+        let mut asked_to_stop = false;
+        let taken = loop {
+            tokio::select! {
+                taken = &mut taking_over => break taken,
+                _ = tick.tick() => self.systemd.alive(),
+                Some(letter) = mail.recv() => asked_to_stop |= self.answer_shortly(letter),
+            }
+        };
+        let failed = match taken {
+            Ok((Ok(()), id)) => {
+                let took = show_span(Clock.mono().since(began));
+                info!(event = "daemon.succeeded", successor = id, "process {id} serves; this one ends");
+                self.systemd.succeeded_by(id);
+                let _ =
+                    reply.send(Ok(format!("process {id} has taken over; the store changed hands in {took}")));
+                let server = self.server.take();
+                let mut ending = tokio::spawn(async move {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    // Threads are joined: not on this one.
+                    tokio::task::spawn_blocking(move || drop(server)).await
+                });
+                // Whoever has reached this process and not the other one is still answered.
+                loop {
+                    tokio::select! {
+                        _ = &mut ending => break,
+                        Some(letter) = mail.recv() => drop(self.answer_shortly(letter)),
+                    }
+                }
+                self.end().await;
+                return Ended::For(End::Succeeded);
+            }
+            Ok((Err(why), id)) => format!("process {id} did not take over: {why}"),
+            Err(broken) => format!("the upgrade broke: {broken}"),
+        };
+        not_succeeded(&failed, reply);
+        if asked_to_stop {
+            self.end().await;
+            return Ended::For(End::Stopped);
+        }
+        let Self { daemon, table, server, sockets, listener, systemd, succession, .. } = self;
+        let setup = Arc::clone(daemon.setup());
+        let options = Options { setup, sockets, listener, systemd, succession };
+        Ended::Again(Box::new(options), server.map(|server| Service { server, table }))
+    }
+
+    /// While the state is another process's, it can be looked at and not changed; tells whether
+    /// the word was to stop.
+    fn answer_shortly(&self, letter: Mail) -> bool {
+        match letter {
+            Mail::Look(look) => look(&self.daemon, &self.running()),
+            Mail::Order(_, reply) | Mail::Reconfigure(_, reply) | Mail::Upgrade(reply) => {
+                let why = "the daemon hands over to another process: try again in a moment";
+                let _ = reply.send(Err(why.to_owned()));
+            }
+            Mail::ReloadFailed(_) => {}
+            Mail::Stop => return true,
+        }
+        false
     }
 
     async fn end(mut self) {
@@ -502,6 +692,22 @@ fn zones_words(changed: &[String]) -> String {
         [] => "no zone has changed".to_owned(),
         changed => format!("zones changed: {}", changed.join(", ")),
     }
+}
+
+fn not_succeeded(why: &str, reply: Reply) {
+    error!(event = "daemon.upgrade_failed", "no upgrade: {why}; this process goes on");
+    let _ = reply.send(Err(format!("{why}\nthe daemon that runs goes on")));
+}
+
+/// Swaps the table. A lower generation is impossible to apply.
+fn publish(served: &ArcSwap<Table>, table: Arc<Table>) {
+    let generation = served.load().generation();
+    if table.generation() <= generation {
+        let (served, offered) = (generation.0, table.generation().0);
+        error!(served, offered, "a table that is not newer was refused");
+        return;
+    }
+    served.store(table);
 }
 
 async fn after(span: Option<Duration>) {

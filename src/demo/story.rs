@@ -43,7 +43,13 @@ pub async fn tell(tools: Option<&Tools>, keep: bool, mut stop: Stop) -> Result<(
     let sockets = Sockets::bind(&setup.config.listen.dns, 1).map_err(|why| why.to_string())?;
     let server = sockets.udp_addresses()[0];
     let (tell, told) = mpsc::unbounded_channel();
-    let options = Options { setup, sockets: Some(sockets), listener: Some(tell), systemd: Systemd::new() };
+    let options = Options {
+        setup,
+        sockets: Some(sockets),
+        listener: Some(tell),
+        systemd: Systemd::new(),
+        succession: None,
+    };
     let (mut handle, daemon) = control::start(options);
     let (shared, witness) = (Shared::default(), Witness::default());
     let listener = tokio::spawn(listener::listen(timeline, told, shared.clone()));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -72,18 +73,25 @@ impl Sockets {
     }
 
     /// Takes sockets over that are bound already, by systemd or by a daemon that hands over to
-    /// this one. They stay bound when we close them; several threads share a UDP socket.
+    /// this one. They stay bound when we close them. `udp` holds those of one address together:
+    /// each of them gets a thread at the least, and where there are fewer than threads, several
+    /// share one.
     ///
     /// # Errors
     /// A socket is of another kind, or an option cannot be set.
-    pub fn adopt(udp: Vec<UdpSocket>, tcp: Vec<TcpListener>, udp_threads: usize) -> Result<Self, BindError> {
+    pub fn adopt(
+        udp: Vec<Vec<UdpSocket>>,
+        tcp: Vec<TcpListener>,
+        udp_threads: usize,
+    ) -> Result<Self, BindError> {
         let mut sockets = Self::default();
-        for socket in udp {
-            let address = socket.local_addr().map_err(|error| unbound("UDP", error))?;
-            let wrong = |error| BindError { address, transport: "UDP", error };
-            let socket = Socket::from(socket);
-            for _ in 0..udp_threads.max(1) {
-                sockets.udp.push(prepare_udp(socket.try_clone().map_err(wrong)?, address).map_err(wrong)?);
+        for group in udp {
+            let threads = udp_threads.max(group.len());
+            for socket in group.iter().cycle().take(threads) {
+                let address = socket.local_addr().map_err(|error| unbound("UDP", error))?;
+                let wrong = |error| BindError { address, transport: "UDP", error };
+                let socket = Socket::from(socket.try_clone().map_err(wrong)?);
+                sockets.udp.push(prepare_udp(socket, address).map_err(wrong)?);
             }
         }
         for socket in tcp {
@@ -119,14 +127,14 @@ impl Sockets {
         self.udp.get(nth)?.socket.try_clone().ok()
     }
 
-    /// Copies of the sockets, to be handed to a daemon that takes over.
+    /// Copies of all of them, to be handed to a daemon that takes over.
     ///
     /// # Errors
     /// Of dup(2).
-    pub fn try_clone(&self) -> io::Result<Self> {
-        let udp = self.udp.iter().map(|udp| Ok(Udp { socket: udp.socket.try_clone()?, ..*udp }));
-        let tcp = self.tcp.iter().map(TcpListener::try_clone);
-        Ok(Self { udp: udp.collect::<io::Result<_>>()?, tcp: tcp.collect::<io::Result<_>>()? })
+    pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let udp = self.udp.iter().map(|udp| udp.socket.as_fd().try_clone_to_owned());
+        let tcp = self.tcp.iter().map(|tcp| tcp.as_fd().try_clone_to_owned());
+        udp.chain(tcp).collect()
     }
 }
 

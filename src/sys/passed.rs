@@ -1,8 +1,13 @@
-//! Sockets that systemd opened for us (socket activation, sd_listen_fds(3)).
+//! Sockets that others opened for us: systemd (socket activation, sd_listen_fds(3)), or the
+//! daemon that this process takes over from.
 //!
-//! The unit can then run without any capability, and the port stays open over a restart.
+//! With systemd's the unit can run without any capability, and the port stays open over a
+//! restart.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+
+use socket2::{SockRef, Type};
 
 /// The sockets that were passed in.
 #[derive(Debug, Default)]
@@ -34,10 +39,26 @@ impl Passed {
         Ok(passed)
     }
 
-    /// The UDP socket bound to an address, if one was passed.
-    pub fn udp(&mut self, address: SocketAddr) -> Option<UdpSocket> {
-        let fits = |socket: &UdpSocket| socket.local_addr().is_ok_and(|bound| bound == address);
-        self.udp.iter().position(fits).map(|position| self.udp.swap_remove(position))
+    /// Sorts sockets that a process before this one hands over.
+    ///
+    /// # Errors
+    /// One of them is no socket at all.
+    pub fn of(sockets: Vec<OwnedFd>) -> Result<Self, String> {
+        let mut passed = Self::default();
+        for socket in sockets {
+            match SockRef::from(&socket).r#type() {
+                Ok(Type::DGRAM) => passed.udp.push(socket.into()),
+                Ok(Type::STREAM) => passed.tcp.push(socket.into()),
+                other => return Err(format!("what was handed over is no socket of ours: {other:?}")),
+            }
+        }
+        Ok(passed)
+    }
+
+    /// The UDP sockets bound to an address: one from systemd, one for each thread from another
+    /// daemon, none if none was passed.
+    pub fn udp(&mut self, address: SocketAddr) -> Vec<UdpSocket> {
+        self.udp.extract_if(.., |socket| socket.local_addr().is_ok_and(|bound| bound == address)).collect()
     }
 
     /// The TCP listener bound to an address, if one was passed.

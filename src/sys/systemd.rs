@@ -35,6 +35,11 @@ impl Systemd {
         tell(&[NotifyState::Stopping]);
     }
 
+    /// Another process is the service from now on.
+    pub fn succeeded_by(&self, process: u32) {
+        tell(&[NotifyState::MainPid(process)]);
+    }
+
     /// A line for `systemctl status`.
     pub fn status(&self, line: &str) {
         tell(&[NotifyState::Status(line)]);
