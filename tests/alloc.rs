@@ -3,8 +3,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
+use pointsman::base::Timestamp;
 use pointsman::dns::{Asker, Counter, Desk, Transport, answer};
+use pointsman::sign::{Algorithm, Flags, SignatureTimes, SigningKey, ZoneKeys};
+use pointsman::table::{Signing, Unions};
 use pointsman::wire::{Name, RecordType, ask};
 
 mod zoo;
@@ -91,4 +95,56 @@ fn no_answer_allocates() {
     // And the allocator does count.
     drop(Box::new(ALLOCATIONS.get()));
     assert!(ALLOCATIONS.get() > before);
+}
+
+/// The one exception is a signature that is made for a question: all its memory is taken with the
+/// first ones, and answers that are signed ahead, or were signed before, take none.
+#[test]
+fn no_signed_answer_allocates() {
+    let config = zoo::config(zoo::CONFIG);
+    let plain = zoo::table();
+    let random = ring::rand::SystemRandom::new();
+    let (key, _) =
+        SigningKey::generate(Algorithm::EcdsaP256Sha256, Flags::SecureEntryPoint, &random).expect("a key");
+    let zone = Name::parse("example.com").expect("a name");
+    let keys = [Arc::new(ZoneKeys::one(zone, Arc::new(key), 300, SignatureTimes::default()))];
+    let now = Timestamp::from_second(1_800_000_000).expect("it is in range");
+    let signing = Signing::new(plain.image(), &config.services, &keys, now).expect("there are keys");
+    let parts = vec![signing.part(0, 1)];
+    let signed = Arc::new(signing.finish(parts));
+    let (mut unions, services) = (Unions::default(), config.services.values());
+    let sealed = services
+        .zip(plain.all_answers())
+        .map(|(service, answers)| unions.compile(plain.image(), &signed, service, answers))
+        .collect();
+    let table = plain.with_signatures(signed, sealed);
+
+    let mut queries = Vec::new();
+    let below = zoo::NAMES.iter().map(|name| format!("{name}.example.com"));
+    for name in below.chain(["example.com".to_owned()]) {
+        for rtype in [1, 28, 2, 5, 6, 15, 16, 33, 39, 43, 46, 47, 48, 59, 65, 255, 65280] {
+            for (payload, transport) in
+                [(512, Transport::Udp), (1232, Transport::Udp), (1232, Transport::Tcp)]
+            {
+                let mut query =
+                    ask(1, &Name::parse(&name).expect("a name"), RecordType(rtype), Some(payload));
+                let flags_at = query.len() - 4;
+                query[flags_at] = 0x80;
+                queries.push((query, transport));
+            }
+        }
+    }
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), 1_800_000_000));
+    let mut pass = || {
+        let before = ALLOCATIONS.get();
+        for (query, transport) in &queries {
+            let asker = Asker { client: [192, 0, 2, 200].into(), transport: *transport };
+            answer(query, &mut out, &table, &asker, &mut desk);
+        }
+        ALLOCATIONS.get() - before
+    };
+    assert!(pass() > 0, "the first signatures take their memory");
+    assert_eq!(pass(), 0, "over {} queries", queries.len());
+    assert!(desk.counts[Counter::SealMade] > 10 && desk.counts[Counter::SealFound] > 100);
+    assert_eq!(desk.counts[Counter::Unsigned], 0);
 }

@@ -51,7 +51,8 @@ impl Now {
     }
 }
 
-/// Reads a duration as people write it: `30s`, `1m30s`, `250ms`, `1h 30m`.
+/// Reads a duration as people write it: `30s`, `1m30s`, `250ms`, `1h 30m`, `14d`, `1d 12h`. A day
+/// has 24 hours.
 ///
 /// # Errors
 /// A sentence that says what is wrong; a number without a unit is always wrong.
@@ -61,9 +62,19 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("`{text}` has no unit; write {text}s, {text}m or {text}ms"));
     }
-    PARSER
-        .parse_unsigned_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration; write it like 30s, 1m30s or 250ms"))
+    let none = || format!("`{text}` is not a duration; write it like 30s, 1m30s or 250ms");
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) if days.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let days: u64 = days.parse().map_err(|_| none())?;
+            (Duration::from_secs(days.checked_mul(24 * 3600).ok_or_else(none)?), rest.trim_start())
+        }
+        _ => (Duration::ZERO, text),
+    };
+    if rest.is_empty() && !text.is_empty() {
+        return Ok(days);
+    }
+    let rest = PARSER.parse_unsigned_duration(rest).map_err(|_| none())?;
+    days.checked_add(rest).ok_or_else(none)
 }
 
 /// Writes a duration as people read it: `1m30s`, `250ms`, `0s`.
@@ -84,6 +95,10 @@ mod tests {
     fn spans_need_units() {
         assert_eq!(parse_span("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_span("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_span("14d"), Ok(Duration::from_secs(14 * 24 * 3600)));
+        assert_eq!(parse_span("1d 12h"), Ok(Duration::from_secs(36 * 3600)));
+        assert!(parse_span("d").is_err() && parse_span("1d2").is_err() && parse_span("1d2d").is_err());
+        assert!(parse_span("99999999999999999999d").is_err() && parse_span("999999999999999999d").is_err());
         assert!(parse_span("30").unwrap_err().contains("30s"));
         assert!(parse_span("soon").is_err());
         assert!(parse_span("-3s").is_err());

@@ -67,6 +67,12 @@ pub enum Command {
     /// Prints what the server answers while every region is healthy, as dig does. Needs no daemon and
     /// opens no socket.
     Query(Query),
+    /// Tells what the databases on disk say of addresses. Needs no daemon.
+    Geo {
+        /// Addresses of clients.
+        #[arg(required = true)]
+        addresses: Vec<IpAddr>,
+    },
     /// Shows regions, clusters, services and workflows as the daemon sees them.
     Status,
     /// Tells which region a name is answered with, and why each other one is not.
@@ -93,6 +99,10 @@ pub enum Command {
     /// Checks, starts, shows and steers workflows.
     #[command(subcommand)]
     Workflow(WorkflowCommand),
+    /// Makes, shows and rolls the keys of signed zones, on their files; a running daemon follows within
+    /// seconds.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Takes the configuration on disk over, as SIGHUP does; prints what is new, or what is wrong.
     Reload {
         /// Only the file of this zone; mistakes in others do not stand against it.
@@ -239,6 +249,77 @@ pub enum WorkflowCommand {
         #[arg(long = "as", value_name = "OUTCOME")]
         resolution: Resolution,
     },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Lists the keys of all signed zones.
+    List,
+    /// Shows a zone's keys, and what each waits for until when.
+    Status {
+        /// The zone.
+        zone: String,
+    },
+    /// Prints the DS records that the parent should have.
+    Ds {
+        /// The zone.
+        zone: String,
+    },
+    /// Makes the keys that a zone lacks. With one site the daemon does so itself at its first start.
+    Generate {
+        /// The zone.
+        zone: String,
+    },
+    /// Takes in keys of BIND or ldns that are in use: their .private and .key files.
+    Import {
+        /// The zone.
+        zone: String,
+        /// The files, without an ending or with either.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Makes a successor for a zone's key; caches and the parent permitting, it takes over.
+    Roll {
+        /// The zone.
+        zone: String,
+        /// Of which key, where there are two: by default the zone-signing one.
+        #[arg(long)]
+        role: Option<KeyRole>,
+    },
+    /// States that all servers of the parent have the DS record of a key.
+    DsSeen {
+        /// The zone.
+        zone: String,
+        /// The key's tag.
+        tag: u16,
+    },
+    /// Moves on what is due, where no daemon does: several sites have the same files.
+    Advance {
+        /// The zone.
+        zone: String,
+    },
+    /// Begins the way back to an unsigned zone: the parent is asked to take its DS away.
+    Unsign {
+        /// The zone.
+        zone: String,
+        /// States that no server of the parent has a DS record any more.
+        #[arg(long, conflicts_with = "cancel")]
+        ds_gone: bool,
+        /// The zone stays signed after all.
+        #[arg(long)]
+        cancel: bool,
+    },
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum KeyRole {
+    /// The parent points at it, and it signs everything.
+    Csk,
+    /// The parent points at it, and it signs the DNSKEY set.
+    Ksk,
+    /// It signs everything else.
+    Zsk,
 }
 
 #[derive(Args, Debug)]

@@ -3,6 +3,8 @@
 mod args;
 mod check;
 mod client;
+mod geo;
+mod keys;
 mod order;
 mod query;
 mod serve;
@@ -35,12 +37,14 @@ pub fn run() -> ExitCode {
         Command::Serve { log } => serve::run(&common, log),
         Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
         Command::Query(query) => query::run(&common, &query),
+        Command::Geo { addresses } => geo::run(&common, &addresses),
         Command::Status => show::status(&common),
         Command::Explain { name } => show::explain(&common, &name),
         Command::Region(region) => order::region(&common, region),
         Command::Dial { service, shares, why } => order::dial(&common, service, shares, &why),
         Command::Automation(automation) => order::automation(&common, automation),
         Command::Workflow(command) => workflow::run(&common, command),
+        Command::Keys(command) => keys::run(&common, command),
         Command::Reload { zone } => order::reload(&common, zone.as_deref()),
         Command::Upgrade => order::upgrade(&common),
         Command::Demo { real, keep } => demo::run(demo::Options { real, keep }).map_err(|why| match why {

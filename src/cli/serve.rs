@@ -20,12 +20,13 @@ use crate::serve::Sockets;
 use crate::sys::{self, Format, Passed, Predecessor, Succession, Systemd};
 
 pub(super) fn run(common: &Common, log: Format) -> Done {
-    let (setup, warnings) = sys::load(&common.config).map_err(|mistakes| {
+    let (setup, warnings) = sys::load_to_serve(&common.config).map_err(|mistakes| {
         let config = common.config.display();
         Exit::No(format!("{}{config} has mistakes; nothing was started", mistakes.render(colour(true))))
     })?;
     complain(&warnings.render(colour(true)));
-    let keys = sys::load_keys(&setup.config).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
+    let keys =
+        sys::load_transfer_keys(&setup.config).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
     let setup = setup.armed(keys, None);
     sys::start_logging(log).map_err(Exit::Missing)?;
     let (predecessor, mut passed) = match Predecessor::find().map_err(Exit::Missing)? {
@@ -114,6 +115,10 @@ async fn serve(
     if let Some(listener) = http {
         tokio::spawn(admin::serve_http(listener, handle.clone(), metrics));
     }
+    tokio::spawn({
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.watch_geo().await }
+    });
     if let Some(Err(why)) = predecessor.map(Predecessor::serving) {
         warn!(%why, "the daemon that this one takes over from is gone already");
     }

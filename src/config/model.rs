@@ -12,6 +12,7 @@ use reqwest::Url;
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
 };
+use crate::sign::KeyPolicy;
 use crate::wire::{Name, RecordType};
 
 /// All of it.
@@ -31,6 +32,8 @@ pub struct Config {
     pub zones: Vec<ZoneFile>,
     /// Secrets that sign messages.
     pub keys: Vec<TsigKey>,
+    /// What tells where clients are.
+    pub geo: Geo,
     /// Stateful systems.
     pub clusters: Named<ClusterId, Cluster>,
     /// Their groups of voters; a group's name is its cluster's, with `/region` if it lies inside one.
@@ -120,6 +123,51 @@ pub struct ZoneFile {
     pub primary: Option<String>,
     /// What secondary servers get of it.
     pub transfer: Arc<TransferRules>,
+    /// How it is signed; none: it is not.
+    pub dnssec: Option<Dnssec>,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// How a zone is signed.
+#[derive(Clone, Debug)]
+pub struct Dnssec {
+    /// What its keys are to be.
+    pub policy: KeyPolicy,
+    /// Where they are kept.
+    pub directory: PathBuf,
+    /// Servers of the parent, to be asked for the zone's DS set; none: it is asked for as anybody
+    /// would.
+    pub parent: Vec<SocketAddr>,
+    /// How often the parent is asked.
+    pub ask_every: Duration,
+    /// Where the configuration says so.
+    pub place: Place,
+}
+
+/// What tells where clients are.
+#[derive(Clone, Debug)]
+pub struct Geo {
+    /// Databases in MaxMind's format; where two speak of the same, the later one is right.
+    pub databases: Vec<GeoFile>,
+    /// Lists of networks with labels.
+    pub networks: Vec<GeoFile>,
+    /// How often the files are looked at for changes.
+    pub check_every: Duration,
+}
+
+impl Geo {
+    /// All files, in the order in which they are laid over each other.
+    pub fn files(&self) -> impl Iterator<Item = &GeoFile> {
+        self.databases.iter().chain(&self.networks)
+    }
+}
+
+/// A file that tells where clients are.
+#[derive(Clone, Debug)]
+pub struct GeoFile {
+    /// The file.
+    pub path: PathBuf,
     /// Where the configuration names it.
     pub place: Place,
 }

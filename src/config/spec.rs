@@ -15,6 +15,7 @@ use super::model::{
 use super::read::{Entries, Placed};
 use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
+use crate::sign::{Algorithm, Layout};
 use crate::wire::Name;
 
 /// The whole file.
@@ -34,6 +35,8 @@ pub struct File {
     pub zones: Vec<Zone>,
     #[serde(default)]
     pub keys: Entries<TsigKey>,
+    #[serde(default)]
+    pub geo: Geo,
     #[serde(default)]
     pub defaults: Defaults,
     #[serde(default)]
@@ -93,6 +96,51 @@ pub struct Zone {
     pub primary: Option<Placed<String>>,
     #[serde(default)]
     pub transfer: Transfer,
+    pub dnssec: Option<Placed<Dnssec>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Dnssec {
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    #[serde(default)]
+    pub keys: Layout,
+    pub directory: Option<PathBuf>,
+    #[serde(default)]
+    pub lifetime: KeyLifetimes,
+    #[serde(default)]
+    pub signature: Signature,
+    pub dnskey_ttl: Option<Placed<Span>>,
+    pub max_ttl: Option<Placed<Span>>,
+    pub propagation: Option<Placed<Span>>,
+    pub safety: Option<Placed<Span>>,
+    #[serde(default)]
+    pub parent: Parent,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLifetimes {
+    pub ksk: Option<Placed<Span>>,
+    pub zsk: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    pub validity: Option<Placed<Span>>,
+    pub refresh: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    #[serde(default)]
+    pub servers: Vec<Placed<String>>,
+    pub ds_ttl: Option<Placed<Span>>,
+    pub propagation: Option<Placed<Span>>,
+    pub every: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]
@@ -123,6 +171,14 @@ pub struct NotifyTarget {
 pub struct TsigKey {
     pub algorithm: TsigAlgorithm,
     pub secret: SecretRef,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Geo {
+    pub databases: Vec<Placed<PathBuf>>,
+    pub networks: Vec<Placed<PathBuf>>,
+    pub check_every: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

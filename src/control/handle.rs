@@ -8,6 +8,7 @@ use crate::base::Now;
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
 use crate::health::Finding;
+use crate::table::Signed;
 
 /// Letters that may wait. Whoever writes more waits with them.
 pub(super) const MAIL_MAX: usize = 256;
@@ -21,8 +22,13 @@ pub(super) enum Mail {
     Look(Glance),
     /// An operator's order.
     Order(Order, oneshot::Sender<Result<String, String>>),
-    /// Another configuration, read and found sound.
-    Reconfigure(Arc<Setup>, oneshot::Sender<Result<String, String>>),
+    /// The configuration that runs with other data on where clients are; the first is what the
+    /// second was made from.
+    Relocate(Arc<Setup>, Arc<Setup>, oneshot::Sender<bool>),
+    /// Newer data on where clients are cannot be taken over; none: they are what is on disk.
+    GeoTrouble(Option<String>),
+    /// Another configuration, read and found sound, and its zones signed.
+    Reconfigure(Arc<Setup>, Option<Arc<Signed>>, oneshot::Sender<Result<String, String>>),
     /// A configuration that was not sound: the old one stays.
     ReloadFailed(String),
     /// Hands over to a new process of the program on disk.
@@ -109,11 +115,29 @@ impl Handle {
         said.await.map_err(|_| Gone)
     }
 
-    /// Takes over another configuration.
-    pub async fn reconfigure(&self, setup: Arc<Setup>) -> Result<Result<String, String>, Gone> {
+    /// Takes over another configuration, with the signatures that were made for it.
+    pub(super) async fn reconfigure(
+        &self,
+        setup: Arc<Setup>,
+        signed: Option<Arc<Signed>>,
+    ) -> Result<Result<String, String>, Gone> {
         let (reply, said) = oneshot::channel();
-        self.mail.send(Mail::Reconfigure(setup, reply)).await.map_err(|_| Gone)?;
+        self.mail.send(Mail::Reconfigure(setup, signed, reply)).await.map_err(|_| Gone)?;
         said.await.map_err(|_| Gone)
+    }
+
+    /// Takes over other data on where clients are, under the configuration that runs. False: by
+    /// now another one runs than they were read for.
+    pub async fn relocate(&self, base: Arc<Setup>, setup: Arc<Setup>) -> Result<bool, Gone> {
+        let (reply, said) = oneshot::channel();
+        self.mail.send(Mail::Relocate(base, setup, reply)).await.map_err(|_| Gone)?;
+        said.await.map_err(|_| Gone)
+    }
+
+    /// Notes why newer data on where clients are cannot be taken over; none: they are what is on
+    /// disk.
+    pub async fn geo_trouble(&self, why: Option<String>) -> Result<(), Gone> {
+        self.mail.send(Mail::GeoTrouble(why)).await.map_err(|_| Gone)
     }
 
     /// Notes that the configuration on disk is not sound.

@@ -2,14 +2,16 @@
 //!
 //! `run` is the loop, `calls` what agents are doing for it, `handle` how others write to it,
 //! `restore` reads back what an earlier process left, `reload` and `change` take over another
-//! configuration, `tell` and `telemetry` say what happened in logs and metrics.
+//! configuration, `signatures` signs zones in good time, `tell` and `telemetry` say what happened in logs and metrics.
 
 mod calls;
 mod change;
+mod geo;
 mod handle;
 mod reload;
 mod restore;
 mod run;
+mod signatures;
 mod tell;
 pub mod telemetry;
 

@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::handle::Handle;
+use super::signatures;
 use crate::base::Mistakes;
 use crate::decide::Setup;
 use crate::sys;
@@ -20,9 +21,9 @@ use crate::wire::Name;
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
-    handle: Handle,
+    pub(super) handle: Handle,
     /// One at a time: two that read the files at once could be taken over in the wrong order.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
 }
 
 impl Reloader {
@@ -39,8 +40,8 @@ impl Reloader {
         let path = self.path.clone();
         info!(event = "daemon.reloading", path = %path.display(), "reading {}", path.display());
         let read = move |before: &Setup| {
-            let (setup, warnings) = sys::load(&path)?;
-            let keys = sys::load_keys(&setup.config)?;
+            let (setup, warnings) = sys::load_to_serve(&path)?;
+            let keys = sys::load_transfer_keys(&setup.config)?;
             Ok((setup.armed(keys, Some(before)), warnings))
         };
         self.take_over(read, "the configuration that runs goes on").await
@@ -61,7 +62,7 @@ impl Reloader {
         }
         let read = move |before: &Setup| {
             let (setup, warnings) = sys::reload_zone(before, &name)?;
-            Ok((setup.armed(Arc::clone(&before.keys), Some(before)), warnings))
+            Ok((setup.armed(Arc::clone(&before.tsig), Some(before)), warnings))
         };
         self.take_over(read, "the zone that is served stays").await
     }
@@ -74,15 +75,21 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let before = self.handle.look(|daemon, _| Arc::clone(daemon.setup())).await;
         let before = before.map_err(|gone| gone.to_string())?;
-        let loaded = tokio::task::spawn_blocking(move || read(&before)).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let (setup, warnings) = read(&before)?;
+            let signed = signatures::sign(&setup, &setup.keys);
+            Ok((setup, signed, warnings))
+        })
+        .await;
         let said = match loaded.map_err(|why| why.to_string())? {
-            Ok((setup, warnings)) => {
+            Ok((setup, signed, warnings)) => {
                 for warning in warnings.iter() {
                     tracing::warn!("{warning}");
                 }
-                self.handle.reconfigure(setup).await.map_err(|gone| gone.to_string())?
+                self.handle.reconfigure(setup, signed).await.map_err(|gone| gone.to_string())?
             }
             Err(mistakes) => {
+                let mistakes: Mistakes = mistakes;
                 let errors = mistakes.errors();
                 Err(format!(
                     "{}{errors} mistake{}; {consolation}",

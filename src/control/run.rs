@@ -16,9 +16,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use super::calls::Calls;
-use super::change::{difference, needs_restart};
+use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
+use super::signatures::{Signatures, sign};
 use super::{telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
@@ -32,7 +33,7 @@ use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
-use crate::table::Table;
+use crate::table::{Signed, Table};
 use crate::workflow::{Call, Outcome, Receipt};
 
 /// What the daemon is started with.
@@ -139,6 +140,7 @@ struct Control {
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
     calls: Calls,
+    signatures: Signatures,
     store: Option<Store>,
     replies: BTreeMap<Receipt, Reply>,
     /// Orders that hold and are not written yet.
@@ -193,6 +195,11 @@ impl Control {
         );
         let mut daemon = Daemon::new(Arc::clone(&setup), restored, storeless, fastrand::Rng::with_seed(seed));
         let fresh = daemon.knows_every_region() && is_fresh(alive, now);
+        let to_sign = Arc::clone(&setup);
+        let signed = tokio::task::spawn_blocking(move || sign(&to_sign, &to_sign.keys)).await;
+        let signed = signed.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));
+        let signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
+        daemon.sign(signed);
         let effects = daemon.conclude(now);
         let compiled = effects.publish.expect("the first conclusion always compiles a table");
         let (server, table) = match service {
@@ -214,6 +221,7 @@ impl Control {
             serving,
             probes: Some(probes),
             calls: Calls::new(Agents::new(net)),
+            signatures,
             store,
             replies: BTreeMap::new(),
             unwritten: Vec::new(),
@@ -240,6 +248,7 @@ impl Control {
         self.notify_if_due();
         loop {
             let wake = self.wake.map(|at| at.since(Clock.mono()));
+            let setup = Arc::clone(self.daemon.setup());
             tokio::select! {
                 count = inputs.reports.recv_many(&mut reports, REPORTS_MAX), if !self.is_stopping() => {
                     if count == 0 {
@@ -254,6 +263,7 @@ impl Control {
                 Some((call, outcome)) = self.calls.ended() => self.call_ended(&call, outcome),
                 Some(prepared) = self.preparing.join_next() => self.prepared(prepared).await,
                 letter = mail.recv() => self.letter(letter.unwrap_or(Mail::Stop), &mut inputs).await,
+                signed = self.signatures.made(&setup) => self.daemon.sign(signed),
                 _ = tick.tick() => self.tick(),
                 () = after(wake) => {}
             }
@@ -337,10 +347,28 @@ impl Control {
                 telemetry::reload(false);
                 error!(event = "daemon.reload_failed", "the configuration was not taken over: {why}");
             }
-            Mail::Reconfigure(setup, reply) => {
-                let said = self.reconfigure(setup, inputs).await;
+            Mail::Reconfigure(setup, signed, reply) => {
+                let said = self.reconfigure(setup, signed, inputs).await;
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(said);
+            }
+            Mail::Relocate(base, setup, reply) => {
+                let fits = Arc::ptr_eq(&base, self.daemon.setup());
+                if fits {
+                    let words = databases(&setup);
+                    self.daemon.relocate(setup, words);
+                }
+                // Whoever asked may have gone meanwhile.
+                let _ = reply.send(fits);
+            }
+            Mail::GeoTrouble(why) => {
+                if let Some(why) = &why {
+                    error!(
+                        event = "geo.reload_failed",
+                        "clients are found by the data that were read before: {why}"
+                    );
+                }
+                self.daemon.geo_in_trouble(why);
             }
             Mail::Upgrade(reply) => self.upgrade(reply),
             Mail::Stop => {
@@ -363,7 +391,12 @@ impl Control {
         }
     }
 
-    async fn reconfigure(&mut self, setup: Arc<Setup>, inputs: &mut Inputs) -> Result<String, String> {
+    async fn reconfigure(
+        &mut self,
+        setup: Arc<Setup>,
+        signed: Option<Arc<Signed>>,
+        inputs: &mut Inputs,
+    ) -> Result<String, String> {
         let old = Arc::clone(&self.daemon.setup().config);
         let fixed = needs_restart(&old, &setup.config);
         if !fixed.is_empty() {
@@ -386,7 +419,9 @@ impl Control {
             self.probes = Some(probes);
             inputs.reports = reports;
         }
+        self.signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
         self.daemon.reconfigure(setup, words.clone());
+        self.daemon.sign(signed);
         telemetry::reload(true);
         self.systemd.ready();
         Ok(words)
@@ -398,6 +433,8 @@ impl Control {
         }
         self.systemd.alive();
         let now = Clock.now();
+        let setup = Arc::clone(self.daemon.setup());
+        self.signatures.renew(&setup, now.wall);
         if now.mono >= self.alive_at {
             self.daemon.keep(ALIVE, &now.wall);
             self.alive_at = now.mono + ALIVE_EVERY;
@@ -658,11 +695,13 @@ impl Control {
     fn answer_shortly(&self, letter: Mail) -> bool {
         match letter {
             Mail::Look(look) => look(&self.daemon, &self.running()),
-            Mail::Order(_, reply) | Mail::Reconfigure(_, reply) | Mail::Upgrade(reply) => {
+            Mail::Order(_, reply) | Mail::Reconfigure(_, _, reply) | Mail::Upgrade(reply) => {
                 let why = "the daemon hands over to another process: try again in a moment";
                 let _ = reply.send(Err(why.to_owned()));
             }
-            Mail::ReloadFailed(_) => {}
+            // The files are looked at again.
+            Mail::Relocate(_, _, reply) => drop(reply.send(false)),
+            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) => {}
             Mail::Stop => return true,
         }
         false

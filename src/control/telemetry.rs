@@ -56,6 +56,21 @@ pub(super) fn describe() {
         "pointsman_config_reload_success",
         "0 if the configuration on disk could not be taken over."
     );
+    describe_gauge!(
+        "pointsman_geo_reload_success",
+        "0 if newer data on where clients are could not be taken over."
+    );
+    describe_gauge!(
+        "pointsman_geo_database_built_seconds",
+        "When a database that tells where clients are was built, in seconds since 1970."
+    );
+    describe_gauge!("pointsman_geo_networks", "Networks that a database or list tells of.");
+    describe_gauge!("pointsman_dnssec_signatures", "Signatures made ahead of questions.");
+    describe_gauge!("pointsman_dnssec_signing_seconds", "How long making them took.");
+    describe_gauge!(
+        "pointsman_dnssec_renewal_timestamp_seconds",
+        "When they are made anew, in seconds since 1970."
+    );
     describe_counter!("pointsman_flips_total", "Changes of a region's health.");
     describe_counter!("pointsman_queries_total", "Answers, by response code.");
     describe_counter!(
@@ -87,6 +102,13 @@ pub(super) fn describe() {
 pub(super) fn sample(config: &Config, sample: &Sample) {
     let check = config.checks.name(sample.check).to_string();
     histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
+}
+
+/// Zones were signed.
+pub(super) fn signed(count: usize, took: std::time::Duration, renewed: crate::base::Timestamp) {
+    gauge!("pointsman_dnssec_signatures").set(count as f64);
+    gauge!("pointsman_dnssec_signing_seconds").set(took);
+    gauge!("pointsman_dnssec_renewal_timestamp_seconds").set(renewed.as_second() as f64);
 }
 
 /// A round of a group has ended.
@@ -150,7 +172,19 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     zones(daemon);
     counter!("pointsman_notify_total", "outcome" => "told").absolute(running.notified);
     counter!("pointsman_notify_total", "outcome" => "failed").absolute(running.not_notified);
+    geo(daemon);
     queries(running);
+}
+
+fn geo(daemon: &Daemon) {
+    gauge!("pointsman_geo_reload_success").set(bit(daemon.geo_trouble().is_none()));
+    for database in daemon.setup().world.databases() {
+        let labels = [("file", database.file.clone()), ("kind", database.kind.clone())];
+        gauge!("pointsman_geo_networks", &labels).set(database.networks as f64);
+        if let Some(built) = database.built {
+            gauge!("pointsman_geo_database_built_seconds", &labels).set(built.as_second() as f64);
+        }
+    }
 }
 
 fn regions(daemon: &Daemon, config: &Config) {

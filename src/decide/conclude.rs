@@ -9,7 +9,7 @@ use super::daemon::{
 use super::event::Answer;
 use super::traffic::Moved;
 use super::trigger::{leaves, objection, target_objection};
-use super::{Event, Outside, ServiceMemory, view};
+use super::{Event, Outside, ServiceMemory, Setup, view};
 use crate::base::{Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
 use crate::region::{Dial, OverrideKind};
@@ -312,7 +312,8 @@ impl Daemon {
     fn compile(&mut self, changed: &BTreeSet<ServiceId>, now: Now, effects: &mut Effects) {
         let config = Arc::clone(&self.setup.config);
         let anew = self.answers.len() != config.services.len() || self.table.is_none();
-        if changed.is_empty() && !anew {
+        let signed_anew = std::mem::take(&mut self.signed_anew);
+        if changed.is_empty() && !anew && !signed_anew {
             return;
         }
         let compiled = |id: ServiceId| {
@@ -328,17 +329,41 @@ impl Daemon {
                 self.answers[id.0 as usize] = answers;
             }
         }
+        self.seal(changed, anew || signed_anew);
         if next.0 > self.ceiling {
             self.ceiling = self.generation.0 + GENERATIONS_RESERVED;
             let ceiling = Ceiling { epoch: self.epoch, number: self.ceiling };
             self.outbox.put(CEILING.to_owned(), &ceiling);
         }
         self.generation = next;
-        let table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone());
+        let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone());
         let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
-        let table = Arc::new(table.with_zones(zones));
+        table = table.with_zones(zones);
+        if let Some(signed) = &self.signed {
+            table = table.with_signatures(Arc::clone(signed), self.sealed.clone());
+        }
+        let table = Arc::new(table);
         self.table = Some(Arc::clone(&table));
         effects.publish = Some(table);
+    }
+
+    /// Signs what no signature was made ahead for.
+    fn seal(&mut self, changed: &BTreeSet<ServiceId>, anew: bool) {
+        let Some(signed) = self.signed.as_ref() else {
+            self.sealed = Vec::new();
+            return;
+        };
+        let Setup { config, image, .. } = &*self.setup;
+        let (answers, unions) = (&self.answers, &mut self.unions);
+        let mut sealed =
+            |id: ServiceId| unions.compile(image, signed, &config.services[id], &answers[id.0 as usize]);
+        if anew || self.sealed.len() != answers.len() {
+            self.sealed = config.services.ids().map(sealed).collect();
+        } else {
+            for id in changed {
+                self.sealed[id.0 as usize] = sealed(*id);
+            }
+        }
     }
 
     fn tell_answers(&mut self, services: &BTreeSet<ServiceId>, now: Now) {

@@ -26,7 +26,7 @@ use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
-use crate::table::{Answers, Table};
+use crate::table::{Answers, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
 /// What an earlier process left in the store.
@@ -134,6 +134,13 @@ pub struct Daemon {
     pub(super) table: Option<Arc<Table>>,
     pub(super) answers: Vec<Answers>,
     pub(super) zones: ZoneKeeper,
+    /// The signatures of the zones that are signed, made elsewhere …
+    pub(super) signed: Option<Arc<Signed>>,
+    /// … and not in the table yet.
+    pub(super) signed_anew: bool,
+    /// Those that depend on which regions serve together, service by service.
+    pub(super) sealed: Vec<Option<Arc<Part>>>,
+    pub(super) unions: Unions,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -152,6 +159,8 @@ pub struct Daemon {
     pub(super) replies: Vec<(Receipt, Result<String, String>)>,
     pub(super) was_failing: bool,
     pub(super) stopping: bool,
+    /// Why newer data on where clients are cannot be taken over.
+    pub(super) geo_trouble: Option<String>,
     /// Ended and not told yet.
     pub(super) settled: Vec<ExecutionView>,
     pub(super) rng: fastrand::Rng,
@@ -203,6 +212,10 @@ impl Daemon {
             table: None,
             answers: Vec::new(),
             zones,
+            signed: None,
+            signed_anew: false,
+            sealed: Vec::new(),
+            unions: Unions::default(),
             generation: Generation(ceiling),
             ceiling,
             outside: Outside::default(),
@@ -213,6 +226,7 @@ impl Daemon {
             replies: Vec::new(),
             was_failing: false,
             stopping: false,
+            geo_trouble: None,
             settled: Vec::new(),
             rng,
             setup,
@@ -335,6 +349,13 @@ impl Daemon {
         self.outbox.put(key.to_owned(), value);
     }
 
+    /// Takes over signatures that were made for the image of the present setup; the next table
+    /// has them.
+    pub fn sign(&mut self, signed: Option<Arc<Signed>>) {
+        self.signed = signed;
+        self.signed_anew = true;
+    }
+
     /// The process is about to end: nothing new begins.
     pub fn stop(&mut self) {
         self.stopping = true;
@@ -412,10 +433,29 @@ impl Daemon {
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
         self.zones.take_over(&setup, self.storeless.is_some());
         self.setup = setup;
+        self.geo_trouble = None;
+        // They were made for another image.
+        self.signed = None;
         // Every answer is compiled anew: addresses may have changed under the same choice.
         self.answers.clear();
         self.engine_moved = true;
         self.events.push(Event::Reloaded { words });
+    }
+
+    /// Takes over the same configuration with other data on where clients are: answers move, and
+    /// nothing else does.
+    pub fn relocate(&mut self, setup: Arc<Setup>, words: String) {
+        debug_assert!(Arc::ptr_eq(&self.setup.config, &setup.config));
+        self.setup = setup;
+        self.geo_trouble = None;
+        self.answers.clear();
+        self.events.push(Event::Relocated { words });
+    }
+
+    /// Notes why newer data on where clients are cannot be taken over; none: they are what is on
+    /// disk.
+    pub fn geo_in_trouble(&mut self, why: Option<String>) {
+        self.geo_trouble = why;
     }
 
     /// Keeps what is known of regions and services that a new configuration does not have, as

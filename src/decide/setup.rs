@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::{Config, ZoneFile};
+use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
+use crate::sign::ZoneKeys;
 use crate::table::{Change, Image};
 use crate::transfer::KeyRing;
 use crate::wire::Name;
@@ -21,29 +23,47 @@ pub struct Setup {
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     /// Keys that messages about zones are signed with; none before [`Setup::armed`].
-    pub keys: Arc<KeyRing>,
+    pub tsig: Arc<KeyRing>,
     /// What became of each zone's records since the setup before, in the order of the image;
     /// [`Change::Whole`] for one that is not there.
     pub changes: Vec<Change>,
+    /// Where clients are.
+    pub world: Arc<World>,
+    /// The keys of those zones that are signed.
+    pub keys: Vec<Arc<ZoneKeys>>,
     names: HashMap<Name, ServiceId>,
 }
 
 impl Setup {
     /// Puts the parts together. There is one workflow for each that the configuration names.
-    pub fn new(config: Arc<Config>, image: Arc<Image>, workflows: Vec<Workflow>) -> Arc<Self> {
+    pub fn new(
+        config: Arc<Config>,
+        image: Arc<Image>,
+        workflows: Vec<Workflow>,
+        keys: Vec<Arc<ZoneKeys>>,
+    ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
         let names = config
             .services
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, names, keys: Arc::default(), changes: Vec::new() })
+        Arc::new(Self {
+            config,
+            image,
+            workflows,
+            keys,
+            world: Arc::default(),
+            names,
+            tsig: Arc::default(),
+            changes: Vec::new(),
+        })
     }
 
     /// The same with its keys, compared with what it is to follow. It takes as long as looking at
     /// every record does.
     #[must_use]
-    pub fn armed(&self, keys: Arc<KeyRing>, before: Option<&Setup>) -> Arc<Self> {
+    pub fn armed(&self, tsig: Arc<KeyRing>, before: Option<&Setup>) -> Arc<Self> {
         let change = |zone: &ZoneFile| {
             let number = self.image.zone(zone.name.as_wire());
             let old = before.and_then(|before| Some((before, before.image.zone(zone.name.as_wire())?)));
@@ -52,7 +72,7 @@ impl Setup {
                 _ => Change::Whole,
             }
         };
-        Arc::new(Self { keys, changes: self.config.zones.iter().map(change).collect(), ..self.clone() })
+        Arc::new(Self { tsig, changes: self.config.zones.iter().map(change).collect(), ..self.clone() })
     }
 
     /// The zones that are not as they were in the setup before.
@@ -70,6 +90,14 @@ impl Setup {
     #[must_use]
     pub fn with_image(&self, image: Arc<Image>) -> Self {
         Self { image, ..self.clone() }
+    }
+
+    /// The same where clients are found by this.
+    #[must_use]
+    pub fn with_world(&self, world: Arc<World>) -> Arc<Self> {
+        // The zones are those that they were.
+        let changes = vec![Change::None; self.config.zones.len()];
+        Arc::new(Self { world, changes, ..self.clone() })
     }
 
     /// The service that a dynamic name belongs to.

@@ -57,6 +57,11 @@ impl Daemon {
         self.storeless.as_deref().or(self.outbox.failing())
     }
 
+    /// Why newer data on where clients are cannot be taken over, if they cannot.
+    pub fn geo_trouble(&self) -> Option<&str> {
+        self.geo_trouble.as_deref()
+    }
+
     /// Facts that never reached the journal because the store stayed away for too long.
     pub fn facts_given_up(&self) -> u64 {
         self.outbox.given_up()
@@ -144,6 +149,7 @@ impl Daemon {
                 })
                 .collect(),
             zones: self.zones(),
+            geo: self.geo(),
         }
     }
 
@@ -160,6 +166,12 @@ impl Daemon {
             withheld: zone.withheld.clone(),
         });
         views.collect()
+    }
+
+    fn geo(&self) -> Option<view::GeoView> {
+        let databases = self.setup.world.databases().to_vec();
+        let trouble = self.geo_trouble.clone();
+        (!databases.is_empty() || trouble.is_some()).then_some(view::GeoView { databases, trouble })
     }
 
     /// One service, as it stands, by one of its names or by its own.

@@ -130,7 +130,7 @@ impl ZoneKeeper {
             life
         });
         self.lives = lives.collect();
-        self.keys = Arc::clone(&setup.keys);
+        self.keys = Arc::clone(&setup.tsig);
         self.moved = true;
     }
 
@@ -177,6 +177,11 @@ fn counts_here(config: &Config, zone: &ZoneFile) -> bool {
 
 /// Why nobody may fetch a zone here, if so.
 fn withheld(config: &Config, zone: &ZoneFile, counts: bool, storeless: bool) -> Option<String> {
+    if zone.dnssec.is_some() && !zone.transfer.unsigned {
+        let why = "it is signed as it is answered, and has no chain of NSEC records to hand out: \
+                   `unsigned: true` gives it unsigned to a server that signs it";
+        return Some(why.to_owned());
+    }
     if zone.serial == SerialPolicy::Keep {
         return None;
     }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::counts::Counter;
+use super::counts::{Counter, Counts};
 use super::desk::Desk;
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
-use super::resolve::resolve;
+use super::resolve::{Stop, resolve};
 use super::{signed, transfer};
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
@@ -99,7 +99,11 @@ pub(super) fn reply(
         Ok(Query { question, edns, .. }) => {
             let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
             match refusal(&question) {
-                None => resolve(&mut reply, &question, table, &mut desk.rng, &mut desk.counts),
+                None => {
+                    if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                        end(&mut reply, stop, asker.transport, &mut desk.counts);
+                    }
+                }
                 Some(rcode) => reply.set_rcode(rcode),
             }
             reply.finish(&mut desk.counts)
@@ -128,6 +132,27 @@ fn notified(question: &Question<'_>, table: &Table) -> Rcode {
     match table.image().zone(&question.name.to_ascii_lowercase()) {
         Some(_) => Rcode::REFUSED,
         None => Rcode::NOTAUTH,
+    }
+}
+
+/// Says that there is more than could be put into the reply.
+#[cold]
+fn end(reply: &mut Reply<'_>, stop: Stop, transport: Transport, counts: &mut Counts) {
+    match stop {
+        Stop::Truncated => reply.set_truncated(),
+        // Whoever asks in earnest asks again over TCP, and by then there are signatures again.
+        Stop::Overdrawn if !transport.is_connected() => {
+            reply.set_rcode(Rcode::NOERROR);
+            reply.set_truncated();
+        }
+        Stop::Overdrawn => return reply.fail(Rcode::SERVFAIL),
+        Stop::Unsigned => {
+            counts.add(Counter::Unsigned);
+            return reply.fail(Rcode::SERVFAIL);
+        }
+    }
+    if reply.wants_signatures() {
+        reply.clear();
     }
 }
 

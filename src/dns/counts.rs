@@ -104,6 +104,14 @@ counters! {
     /// Connections closed because what a balancer told with PROXY made no sense, or because
     /// somebody else spoke in its place.
     ProxyRefused "proxy_refused",
+    /// Signatures made for a question: over what does not exist, or what a wildcard stands for.
+    SealMade "signature_made",
+    /// Such signatures that had been made before.
+    SealFound "signature_found",
+    /// Questions whose signature was one too many for this second.
+    SealRefused "signature_refused",
+    /// Questions that were SERVFAIL because a signature was missing.
+    Unsigned "signature_missing",
 }
 
 /// How many counters there are.

@@ -10,14 +10,17 @@ mod answer;
 mod counts;
 mod desk;
 mod message;
+mod notary;
 mod opt;
 mod reply;
 mod resolve;
+mod seal;
 mod signed;
 mod transfer;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
+pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
 pub use transfer::{Opened, Outgoing, Refused, open};

@@ -15,7 +15,11 @@ pub(super) const PADDING_BLOCK: usize = 468;
 /// What a reply's OPT record holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opt<'a> {
-    dnssec_ok: bool,
+    pub(super) dnssec_ok: bool,
+    /// Whether the client understands a compact denial that says NXDOMAIN (RFC 9824 §5.1) …
+    compact_ok: bool,
+    /// … and the reply is by a server that gives such.
+    pub(super) compact: bool,
     /// Goes back as it came …
     subnet: Option<ClientSubnet<'a>>,
     /// … with the network that the answer holds for.
@@ -28,7 +32,14 @@ impl<'a> Opt<'a> {
     /// What a client gets back that said this.
     #[inline]
     pub(super) fn to(edns: &Edns<'a>) -> Self {
-        Self { dnssec_ok: edns.dnssec_ok, subnet: edns.options.subnet, scope: 0, padded: false }
+        let Edns { dnssec_ok, compact_ok, options, .. } = *edns;
+        Self { dnssec_ok, compact_ok, compact: false, subnet: options.subnet, scope: 0, padded: false }
+    }
+
+    /// Says that the zone gives compact denials; tells whether the client understands them.
+    pub(super) fn set_compact(&mut self) -> bool {
+        self.compact = true;
+        self.compact_ok
     }
 
     /// For whom a resolver asks.
@@ -59,7 +70,7 @@ impl<'a> Opt<'a> {
         // Name, type, our payload, upper code, version, DO as it came (RFC 3225 §3), length.
         let [high, low] = UDP_PAYLOAD.to_be_bytes();
         let upper = (rcode.0 >> 4) as u8;
-        let flags = u8::from(self.dnssec_ok) << 7;
+        let flags = u8::from(self.dnssec_ok) << 7 | u8::from(self.compact && self.compact_ok) << 6;
         writer.put(&[0, 0, RecordType::OPT.0 as u8, high, low, upper, 0, flags, 0, 0, 0])?;
         let start = writer.len();
         // RFC 7871 §7.2.1: family, source and address as they came. A query that is malformed

@@ -44,6 +44,13 @@ impl Owner {
     }
 }
 
+/// A point in a reply.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    at: usize,
+    records: [u16; 3],
+}
+
 /// A reply in the making.
 pub(super) struct Reply<'a> {
     writer: Writer<'a>,
@@ -131,6 +138,37 @@ impl<'a> Reply<'a> {
     #[inline]
     pub(super) fn set_rcode(&mut self, rcode: Rcode) {
         self.rcode = rcode;
+    }
+
+    /// Whether the client wants signatures (RFC 3225 §3).
+    #[inline]
+    pub(super) fn wants_signatures(&self) -> bool {
+        self.opt.as_ref().is_some_and(|opt| opt.dnssec_ok)
+    }
+
+    /// Says that the zone denies compactly: a name that does not exist is NOERROR, but for those
+    /// who understand (RFC 9824 §5.1).
+    pub(super) fn set_compact(&mut self) {
+        if !self.opt.as_mut().is_some_and(Opt::set_compact) {
+            self.rcode = Rcode::NOERROR;
+        }
+    }
+
+    /// Where the next record goes, for [`Reply::go_back`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark { at: self.writer.len(), records: self.records }
+    }
+
+    /// Takes back what was put since.
+    pub(super) fn go_back(&mut self, mark: Mark) {
+        self.writer.rewind(mark.at);
+        self.records = mark.records;
+    }
+
+    /// Takes all records back: what is left of a signed answer that does not fit proves nothing.
+    pub(super) fn clear(&mut self) {
+        self.writer.rewind(self.question_end);
+        self.records = [0; 3];
     }
 
     /// Takes everything back and says only this.

@@ -3,8 +3,11 @@
 use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
+use super::desk::Desk;
+use super::notary::Notary;
 use super::reply::{Owner, Reply, Section};
-use crate::table::{Answers, Apex, Drawn, Found, Node, Set, TTL_AT, Table};
+use super::seal::Denied;
+use crate::table::{Answers, Drawn, Found, Node, Set, SetId, Signed, Table};
 use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
 
 /// A chain of CNAMEs is followed for so many links; resolvers go on by themselves.
@@ -12,10 +15,18 @@ const LINKS_MAX: usize = 8;
 /// Addresses of so many targets are added; more would only be cut off.
 const TARGETS_MAX: usize = 16;
 
-/// What ends a walk early: a required part does not fit, and the reply says so.
-struct Truncated;
+/// What ends a walk early.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// A required part does not fit, and the reply says so.
+    Truncated,
+    /// There are no signatures left to make this second.
+    Overdrawn,
+    /// A signature is missing, and unsigned nothing goes out.
+    Unsigned,
+}
 
-type Outcome = Result<(), Truncated>;
+pub(super) type Outcome = Result<(), Stop>;
 
 /// Fills a reply.
 #[inline]
@@ -23,14 +34,20 @@ pub(super) fn resolve(
     reply: &mut Reply<'_>,
     question: &Question<'_>,
     table: &Table,
-    rng: &mut Rng,
-    counts: &mut Counts,
-) {
+    desk: &mut Desk,
+) -> Outcome {
+    let Desk { rng, counts, notary, now } = desk;
     let mut name = [0; NAME_OCTETS_MAX];
-    let Some(lowered) = name.get_mut(..question.name.len()) else { return };
+    let Some(lowered) = name.get_mut(..question.name.len()) else { return Ok(()) };
     lowered.copy_from_slice(question.name);
     lowered.make_ascii_lowercase();
+    let signed = table.signed().filter(|_| reply.wants_signatures());
+    if signed.is_some() {
+        notary.tell_time(*now);
+    }
     let mut walk = Walk {
+        signed,
+        notary,
         owner: reply.question(),
         reply,
         table,
@@ -41,22 +58,23 @@ pub(super) fn resolve(
         links: 0,
         dnames: [0; LINKS_MAX],
     };
-    if walk.follow().is_err() {
-        walk.reply.set_truncated();
-    }
+    walk.follow()
 }
 
 /// From the question along CNAMEs to the end.
-struct Walk<'w, 'a, 't> {
-    reply: &'w mut Reply<'a>,
-    table: &'t Table,
+pub(super) struct Walk<'w, 'a, 't> {
+    pub(super) reply: &'w mut Reply<'a>,
+    pub(super) table: &'t Table,
     rng: &'w mut Rng,
-    counts: &'w mut Counts,
-    rtype: RecordType,
+    pub(super) counts: &'w mut Counts,
+    pub(super) notary: &'w mut Notary,
+    /// The signatures, if there are any and the client wants them.
+    pub(super) signed: Option<&'t Signed>,
+    pub(super) rtype: RecordType,
     /// The name that is answered now, lower-cased …
-    name: &'w mut [u8; NAME_OCTETS_MAX],
+    pub(super) name: &'w mut [u8; NAME_OCTETS_MAX],
     /// … and where it stands in the reply.
-    owner: Owner,
+    pub(super) owner: Owner,
     /// How many links of the chain are behind.
     links: usize,
     /// The nodes whose DNAME is in the reply.
@@ -118,12 +136,12 @@ impl<'t> Walk<'_, '_, 't> {
 
     /// Answers for one name; `false` if it leads to another one.
     #[inline]
-    fn step(&mut self, found: Found<'t>) -> Result<bool, Truncated> {
+    fn step(&mut self, found: Found<'t>) -> Result<bool, Stop> {
         match found {
             Found::Node(node) => self.node(&node),
             Found::Missing(apex) => {
                 self.reply.set_rcode(Rcode::NXDOMAIN);
-                self.deny(&apex, u32::MAX).map(|()| true)
+                self.deny(&apex, u32::MAX, Denied::Name).map(|()| true)
             }
             Found::Dname(node) => self.redirect(&node),
             Found::Cut(_) | Found::Elsewhere => Ok(true),
@@ -131,7 +149,7 @@ impl<'t> Walk<'_, '_, 't> {
     }
 
     #[inline]
-    fn node(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+    fn node(&mut self, node: &Node<'t>) -> Result<bool, Stop> {
         if let Some(service) = node.service() {
             match self.table.answers(service) {
                 Some(answers) if answers.gives(self.rtype) => return self.service(node, answers),
@@ -143,7 +161,7 @@ impl<'t> Walk<'_, '_, 't> {
             }
         }
         match node.set(self.rtype) {
-            Some(set) => self.put(&set),
+            Some(set) => self.put(node, &set),
             None => self.other(node),
         }
     }
@@ -151,7 +169,7 @@ impl<'t> Walk<'_, '_, 't> {
     /// Records of a service. A type that the pick lacks is kept absent no longer than the others
     /// are kept: no negative answer outlives a flip.
     #[inline]
-    fn service(&mut self, node: &Node<'t>, answers: &'t Answers) -> Result<bool, Truncated> {
+    fn service(&mut self, node: &Node<'t>, answers: &'t Answers) -> Result<bool, Stop> {
         self.counts.add(Counter::Dynamic);
         let is_any = self.rtype == RecordType::ANY;
         let beside = match is_any {
@@ -164,11 +182,11 @@ impl<'t> Walk<'_, '_, 't> {
                     true => variant.sets().next(),
                     false => variant.set(self.rtype),
                 };
-                if let Some((_, set)) = asked {
-                    return self.put_drawn(&set);
+                if let Some((id, set)) = asked {
+                    return self.put_drawn(node, id, &set);
                 }
-                if let Some((_, cname)) = variant.set(RecordType::CNAME) {
-                    return self.lead(&cname);
+                if let Some((id, cname)) = variant.set(RecordType::CNAME) {
+                    return self.lead(node, &cname, Some(id));
                 }
             }
             Drawn::Servfail if beside.is_none() => {
@@ -178,7 +196,7 @@ impl<'t> Walk<'_, '_, 't> {
             Drawn::Servfail | Drawn::Nodata => {}
         }
         match beside {
-            Some(set) => self.put(&set),
+            Some(set) => self.put(node, &set),
             None => self.nodata(node, answers.ttl()),
         }
     }
@@ -186,46 +204,49 @@ impl<'t> Walk<'_, '_, 't> {
     /// Puts a set of a service into the answer. Its targets are looked up now: what it was
     /// compiled from knows nothing of zones.
     #[inline]
-    fn put_drawn(&mut self, set: &Set<'t>) -> Result<bool, Truncated> {
+    fn put_drawn(&mut self, node: &Node<'t>, id: SetId, set: &Set<'t>) -> Result<bool, Stop> {
         if matches!(set.rtype, RecordType::A | RecordType::AAAA) {
-            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Truncated)?;
+            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Stop::Truncated)?;
+            self.seal_drawn(node, id, set)?;
         } else {
-            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
+            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
+            self.seal_drawn(node, id, set)?;
             let image = self.table.image();
-            if set.rtype == RecordType::SOA {
-                let name = self.name.get(..self.owner.end - self.owner.at);
-                if let Some(zone) = name.and_then(|name| image.zone(name)) {
-                    self.renumber(zone, set, at);
-                }
-            }
             self.add_targets(set.target_names().filter_map(|(at, name)| Some((at, image.told(name)?))), at);
         }
         Ok(true)
     }
 
     /// A name that lacks the type asked for.
-    fn other(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+    fn other(&mut self, node: &Node<'t>) -> Result<bool, Stop> {
         if self.rtype == RecordType::ANY
             && let Some(set) = node.sets().next()
         {
             // One set of all there are (RFC 8482 §4.1).
-            return self.put(&set);
+            return self.put(node, &set);
+        }
+        if let Some(signed) = self.table.signed()
+            && self.put_own(signed, node)?
+        {
+            return Ok(true);
         }
         if node.has_cname()
             && let Some(cname) = node.set(RecordType::CNAME)
         {
-            return self.lead(&cname);
+            return self.lead(node, &cname, None);
         }
         self.nodata(node, u32::MAX)
     }
 
     /// Puts a set into the answer, and addresses of its targets where there is room for them.
     #[inline]
-    fn put(&mut self, set: &Set<'t>) -> Result<bool, Truncated> {
+    fn put(&mut self, node: &Node<'t>, set: &Set<'t>) -> Result<bool, Stop> {
         if matches!(set.rtype, RecordType::A | RecordType::AAAA) {
-            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Truncated)?;
+            self.reply.put_addresses(set, self.owner, self.rng).ok_or(Stop::Truncated)?;
+            self.seal(Section::Answer, node, set, self.owner)?;
         } else {
-            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Truncated)?;
+            let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
+            self.seal(Section::Answer, node, set, self.owner)?;
             let image = self.table.image();
             if set.rtype == RecordType::SOA {
                 let name = self.name.get(..self.owner.end - self.owner.at);
@@ -239,25 +260,30 @@ impl<'t> Walk<'_, '_, 't> {
         Ok(true)
     }
 
-    /// Follows a CNAME record.
-    fn lead(&mut self, cname: &Set<'t>) -> Result<bool, Truncated> {
+    /// Follows a CNAME record: the zone's, or one of the sets of a service.
+    fn lead(&mut self, node: &Node<'t>, cname: &Set<'t>, drawn: Option<SetId>) -> Result<bool, Stop> {
         if self.is_long() {
             return Ok(true);
         }
-        let at = self.reply.put_set(Section::Answer, cname, self.owner).ok_or(Truncated)?;
+        let at = self.reply.put_set(Section::Answer, cname, self.owner).ok_or(Stop::Truncated)?;
         let target = cname.first_data();
         let start = at + cname.records.len() - target.len();
+        match drawn {
+            Some(id) => self.seal_drawn(node, id, cname)?,
+            None => self.seal(Section::Answer, node, cname, self.owner)?,
+        }
         self.go_to(Owner { at: start, end: start + target.len() }, &[], target);
         Ok(false)
     }
 
     /// Follows a DNAME record that stands above the name (RFC 6672 §3.2).
-    fn redirect(&mut self, node: &Node<'t>) -> Result<bool, Truncated> {
+    fn redirect(&mut self, node: &Node<'t>) -> Result<bool, Stop> {
         let Some(dname) = node.set(RecordType::DNAME).filter(|_| !self.is_long()) else { return Ok(true) };
         let above = self.owner.ancestor(node.name().len());
         // Names that grow with each turn come back to it, and no set stands in a message twice.
         if !self.dnames.contains(&node.number()) {
-            self.reply.put_set(Section::Answer, &dname, above).ok_or(Truncated)?;
+            self.reply.put_set(Section::Answer, &dname, above).ok_or(Stop::Truncated)?;
+            self.seal(Section::Answer, node, &dname, above)?;
             if let Some(slot) = self.dnames.get_mut(self.links - 1) {
                 *slot = node.number();
             }
@@ -271,7 +297,7 @@ impl<'t> Walk<'_, '_, 't> {
         }
         let Some(prefix) = prefix.get_mut(..prefix_len) else { return Ok(true) };
         prefix.copy_from_slice(self.reply.name(Owner { at: self.owner.at, end: above.at }));
-        let owner = self.reply.put_cname(self.owner, dname.ttl(), prefix, target).ok_or(Truncated)?;
+        let owner = self.reply.put_cname(self.owner, dname.ttl(), prefix, target).ok_or(Stop::Truncated)?;
         // The synthesised CNAME may be what was asked for.
         if matches!(self.rtype, RecordType::CNAME | RecordType::ANY) {
             return Ok(true);
@@ -298,28 +324,17 @@ impl<'t> Walk<'_, '_, 't> {
         self.links > LINKS_MAX
     }
 
-    fn nodata(&mut self, node: &Node<'t>, ttl_max: u32) -> Result<bool, Truncated> {
+    fn nodata(&mut self, node: &Node<'t>, ttl_max: u32) -> Result<bool, Stop> {
         self.counts.add(Counter::Nodata);
         match self.table.image().apex(node) {
-            Some(apex) => self.deny(&apex, ttl_max).map(|()| true),
+            Some(apex) => self.deny(&apex, ttl_max, Denied::Type(*node)).map(|()| true),
             None => Ok(true),
         }
     }
 
-    /// The SOA record that says for how long there is nothing (RFC 2308 §3).
-    fn deny(&mut self, apex: &Apex<'t>, ttl_max: u32) -> Outcome {
-        let owner = self.owner.ancestor(apex.len);
-        let at = self.reply.put_set(Section::Authority, &apex.negative, owner).ok_or(Truncated)?;
-        if ttl_max < u32::from_be_bytes(apex.negative.ttl()) {
-            self.reply.patch(at + TTL_AT, &ttl_max.to_be_bytes());
-        }
-        self.renumber(apex.zone, &apex.negative, at);
-        Ok(())
-    }
-
     /// A zone that counts its own versions tells its own serial, which the image does not have.
     #[inline]
-    fn renumber(&mut self, zone: u16, soa: &Set<'t>, at: usize) {
+    pub(super) fn renumber(&mut self, zone: u16, soa: &Set<'t>, at: usize) {
         if let Some(serial) = self.table.zones().moved_serial(zone) {
             // The serial is the first of five numbers that end the record.
             self.reply.patch(at + soa.records.len().saturating_sub(20), &serial.0.to_be_bytes());
@@ -334,11 +349,12 @@ impl<'t> Walk<'_, '_, 't> {
         self.counts.add(Counter::Referral);
         let Some(ns) = cut.set(RecordType::NS) else { return Ok(()) };
         let owner = self.owner.ancestor(cut.name().len());
-        let at = self.reply.put_set(Section::Authority, &ns, owner).ok_or(Truncated)?;
+        let at = self.reply.put_set(Section::Authority, &ns, owner).ok_or(Stop::Truncated)?;
+        self.seal_cut(cut, owner)?;
         let image = self.table.image();
         let servers = || ns.targets().filter(|(_, node)| *node != 0).map(|(at, node)| (at, image.node(node)));
         for (target, node) in servers().filter(|(_, node)| node.is_within(cut)) {
-            self.add_addresses(&node, at + target).ok_or(Truncated)?;
+            self.add_addresses(&node, at + target).ok_or(Stop::Truncated)?;
         }
         for (target, node) in servers().filter(|(_, node)| !node.is_within(cut)) {
             if self.add_addresses(&node, at + target).is_none() {
@@ -370,7 +386,12 @@ impl<'t> Walk<'_, '_, 't> {
     fn add_addresses(&mut self, node: &Node<'t>, at: usize) -> Option<()> {
         for rtype in [RecordType::A, RecordType::AAAA] {
             let Some(set) = node.set(rtype) else { continue };
+            let before = self.reply.mark();
             self.reply.put_glue(&set, at, node.name())?;
+            if self.seal_beside(node, rtype, at).is_none() {
+                self.reply.go_back(before);
+                return None;
+            }
         }
         Some(())
     }

@@ -65,6 +65,9 @@ pub enum ZoneKeysError {
     /// Nobody could validate anything but keys.
     #[error("no key signs the zone's data")]
     NoZoneSigner,
+    /// Its private half is not there.
+    #[error("key {0} is in the zone, and its private half is missing")]
+    Missing(u16),
     /// Its signatures could not be validated.
     #[error("key {0} signs and is not published")]
     Unpublished(u16),

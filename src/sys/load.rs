@@ -2,36 +2,121 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::base::{Mistakes, Place, Source};
+use super::geo::load_world;
+use super::keys::{load_keys, prepare_keys};
+use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
+use crate::io::Clock;
 use crate::table::Image;
 use crate::wire::Name;
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
 
-/// Reads a configuration with everything it names.
+/// Reads a configuration with everything it names, and changes nothing.
 ///
 /// # Errors
-/// Every mistake in the configuration, its zones and its workflows. Warnings come with the setup.
+/// Every mistake in the configuration, its zones, its keys and its workflows. Warnings come with
+/// the setup.
 pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    load_with(path, |_, _| Ok(Mistakes::default()))
+}
+
+/// Reads a configuration in order to serve it: keys of signed zones are made where they are
+/// missing, and moved on where that is due, if everything else is sound.
+///
+/// # Errors
+/// As for [`load`]; or keys can be neither made nor moved.
+pub fn load_to_serve(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    load_with(path, prepare_keys)
+}
+
+fn load_with(
+    path: &Path,
+    prepare: impl FnOnce(&Config, Timestamp) -> Result<Mistakes, Mistakes>,
+) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
+    let world = load_world(&config.geo).map(|(world, warnings)| {
+        mistakes.extend(warnings);
+        world
+    });
+    let world = world.unwrap_or_else(|more| {
+        mistakes.extend(more);
+        Arc::default()
+    });
+    check_ttls(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
     match Image::build(&zones, &config) {
         Ok((image, more)) => {
             mistakes.extend(more);
-            let setup = Setup::new(Arc::new(config), image, workflows);
+            let now = Clock.now().wall;
+            let keys = prepare(&config, now).and_then(|prepared| {
+                mistakes.extend(prepared);
+                load_keys(&config, now)
+            });
+            let keys = keys.map_err(|more| {
+                mistakes.extend(more);
+                std::mem::take(&mut mistakes).sorted()
+            })?;
+            let setup = Setup::new(Arc::new(config), image, workflows, keys).with_world(world);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }
         Err(more) => {
             mistakes.extend(more);
             Err(mistakes.sorted())
+        }
+    }
+}
+
+/// A rollover waits until nothing in caches needs the old key. That is known only if no set of a
+/// signed zone is kept for longer than its `max_ttl`.
+fn check_ttls(zones: &[Zone], config: &Config, mistakes: &mut Mistakes) {
+    let signed = |name: &crate::wire::Name| {
+        let zone = config.zones.iter().filter(|zone| name.is_at_or_under(&zone.name));
+        zone.max_by_key(|zone| zone.name.as_wire().len())?.dnssec.as_ref()
+    };
+    let too_long = |ttl: Duration, dnssec: &config::Dnssec| ttl > dnssec.policy.timing.max_ttl;
+    let seconds = |ttl: u32| Duration::from_secs(ttl.into());
+    let help = "lower that TTL, or raise `max_ttl` under `dnssec:`; rollovers take that much longer then";
+    for zone in zones {
+        let Some(dnssec) = signed(zone.apex()) else { continue };
+        let sets = zone.owners().flat_map(|owner| owner.sets());
+        // One is enough: the others are as easily found.
+        if let Some(set) = sets.into_iter().find(|set| too_long(seconds(set.ttl()), dnssec)) {
+            let max = show_span(dnssec.policy.timing.max_ttl);
+            mistakes
+                .error(
+                    &set.place(0),
+                    format!(
+                        "a TTL of {} in a signed zone whose `max_ttl` is {max}",
+                        show_span(seconds(set.ttl()))
+                    ),
+                )
+                .help(help);
+        }
+    }
+    for service in config.services.values() {
+        for (name, place) in &service.names {
+            let Some(dnssec) = signed(name).filter(|dnssec| too_long(service.ttl.max, dnssec)) else {
+                continue;
+            };
+            let max = show_span(dnssec.policy.timing.max_ttl);
+            mistakes
+                .error(
+                    place,
+                    format!(
+                        "a `ttl: max` of {} in a signed zone whose `max_ttl` is {max}",
+                        show_span(service.ttl.max)
+                    ),
+                )
+                .help(help);
         }
     }
 }

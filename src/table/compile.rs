@@ -157,7 +157,7 @@ impl<'s> Compiler<'s> {
             if self.records.len() - start + FRAME + rdata.len() > usize::from(u16::MAX) {
                 break;
             }
-            push_record(&mut self.records, rtype, self.ttl, rdata);
+            push_record(&mut self.records, rtype, self.ttl, &[rdata]);
             count += 1;
         }
         self.entries.extend([rtype.0, count].map(u16::to_ne_bytes).as_flattened());

@@ -52,9 +52,11 @@ pub enum Found<'t> {
 /// A zone, as negative answers need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Apex<'t> {
-    /// Its number.
+    /// Its number among the zones of the image.
     pub zone: u16,
-    /// The length of its name.
+    /// Its highest name.
+    pub node: Node<'t>,
+    /// The length of that name.
     pub len: usize,
     /// Its SOA record with the TTL of negative answers, min(TTL, MINIMUM) (RFC 2308 §3).
     pub negative: Set<'t>,
@@ -143,13 +145,28 @@ impl Image {
     /// The zone of a node.
     #[inline]
     pub fn apex(&self, node: &Node<'_>) -> Option<Apex<'_>> {
-        let zone = self.zones.get(usize::from(node.zone()))?;
+        self.apex_of(node.zone())
+    }
+
+    /// A zone by its number.
+    #[inline]
+    pub(super) fn apex_of(&self, number: u16) -> Option<Apex<'_>> {
+        let zone = self.zones.get(usize::from(number))?;
         let len = usize::from(zone.apex_len);
         let (records, tail) = &zone.negative;
-        Some(Apex {
-            zone: node.zone(),
-            len,
-            negative: Set::new(crate::wire::RecordType::SOA, 1, records, tail, len),
+        let negative = Set::new(crate::wire::RecordType::SOA, 1, records, tail, len);
+        Some(Apex { zone: number, node: self.node(zone.apex), len, negative })
+    }
+
+    /// Every node there is, also of names that another zone answers for.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        let mut at = 1;
+        std::iter::from_fn(move || {
+            (at < self.octets.len()).then(|| {
+                let node = self.node(at as u32);
+                at += node.len();
+                node
+            })
         })
     }
 

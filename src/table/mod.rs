@@ -5,6 +5,9 @@
 //! are sent (`set`, `node`); it is built once per load (`build`) and shared by all tables of
 //! that load. A flip compiles the [`Answers`] of the services it touches and makes a new table
 //! of the rest.
+//!
+//! Signed zones have their signatures beside the image (`sign`, `signed`) and beside the answers
+//! of services (`union`).
 
 mod answers;
 mod build;
@@ -14,13 +17,19 @@ mod image;
 mod node;
 mod published;
 mod set;
+mod sign;
+mod signed;
+mod union;
 
 pub use answers::{Answers, Drawn, SetId, Variant};
 pub use contents::{Change, Contents, lines};
 pub use image::{Apex, Found, Image};
 pub use node::Node;
 pub use published::Table;
-pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT};
+pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT, push_record};
+pub use sign::{Canonical, Signing};
+pub use signed::{Block, Part, Signed, SignedZone};
+pub use union::Unions;
 
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ impl<'t> Node<'t> {
 
     /// The zone that it belongs to.
     #[inline]
-    pub(super) fn zone(&self) -> u16 {
+    pub fn zone(&self) -> u16 {
         let [_, _, _, a, b, ..] = self.head();
         u16::from_ne_bytes([a, b])
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::image::Image;
+use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
 use crate::transfer::Zones;
 
@@ -15,13 +16,15 @@ pub struct Table {
     image: Arc<Image>,
     answers: Vec<Answers>,
     zones: Arc<Zones>,
+    signed: Option<Arc<Signed>>,
+    unions: Vec<Option<Arc<Part>>>,
 }
 
 impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, zones: Arc::default() }
+        Self { generation, image, answers, signed: None, unions: Vec::new(), zones: Arc::default() }
     }
 
     /// The same, with what secondary servers may know of each zone; by default they may nothing.
@@ -34,6 +37,26 @@ impl Table {
     #[inline]
     pub fn zones(&self) -> &Arc<Zones> {
         &self.zones
+    }
+
+    /// The same with signatures: those made for this image, and those of each service's answers
+    /// that unite regions, in the order of the services.
+    #[must_use]
+    pub fn with_signatures(mut self, signed: Arc<Signed>, unions: Vec<Option<Arc<Part>>>) -> Self {
+        (self.signed, self.unions) = (Some(signed), unions);
+        self
+    }
+
+    /// The signatures, if any zone is signed.
+    #[inline]
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_deref()
+    }
+
+    /// The signatures over those sets of a service that unite regions.
+    #[inline]
+    pub fn unions(&self, service: ServiceId) -> Option<&Part> {
+        self.unions.get(service.position())?.as_deref()
     }
 
     /// Its number.

@@ -69,6 +69,11 @@ impl<'t> Set<'t> {
         Self { rtype, count, records, tail, owner_len: owner_len as u16 }
     }
 
+    /// Records whose owner is the question and whose data holds no pointers.
+    pub fn plain(rtype: RecordType, count: u16, records: &'t [u8]) -> Self {
+        Self::new(rtype, count, records, &[], 0)
+    }
+
     /// How much of the image it takes.
     pub(super) fn octets(&self) -> usize {
         self.records.len() + self.tail.len()
@@ -147,6 +152,23 @@ impl<'t> Set<'t> {
         self.records.get(FRAME..FRAME + len).unwrap_or_default()
     }
 
+    /// Where each of the records starts.
+    pub fn starts(&self) -> impl Iterator<Item = usize> + use<'t> {
+        self.data_spans().map(|(at, _)| at - FRAME)
+    }
+
+    /// Where in the records the data of each one stands, and how long it is.
+    pub fn data_spans(&self) -> impl Iterator<Item = (usize, usize)> + use<'t> {
+        let records = self.records;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let len = records.get(at + FRAME - 2..).and_then(|rest| rest.first_chunk());
+            let len = usize::from(u16::from_be_bytes(*len?));
+            at += FRAME + len;
+            Some((at - len, len))
+        })
+    }
+
     fn pointer_count(&self) -> usize {
         self.tail.first_chunk().map_or(0, |two| usize::from(u16::from_ne_bytes(*two)))
     }
@@ -165,11 +187,13 @@ fn put_short(octets: &mut [u8], at: usize, value: u16) {
 }
 
 /// Appends a record whose owner is the question and whose data holds no names to compress.
-pub(super) fn push_record(out: &mut Vec<u8>, rtype: RecordType, ttl: u32, rdata: &[u8]) {
+/// The data comes in parts.
+pub fn push_record(out: &mut Vec<u8>, rtype: RecordType, ttl: u32, rdata: &[&[u8]]) {
     push_frame(out, rtype, ttl);
     let len_at = out.len() - 2;
-    out.extend_from_slice(rdata);
-    out[len_at..len_at + 2].copy_from_slice(&(rdata.len() as u16).to_be_bytes());
+    rdata.iter().for_each(|part| out.extend_from_slice(part));
+    let len = (out.len() - len_at - 2) as u16;
+    out[len_at..len_at + 2].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Appends what comes before the data of a record, its length still zero.

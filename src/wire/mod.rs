@@ -25,7 +25,7 @@ mod words;
 mod writer;
 
 pub use code::{Class, Opcode, Rcode, RecordType};
-pub use encoding::Base64;
+pub use encoding::{Base64, write_base64};
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
 pub use index::NameIndex;
@@ -39,5 +39,6 @@ pub use raw::{
 };
 pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
 pub use tsig::{MalformedTsig, Tsig};
+pub use types::{read_bitmap, write_bitmap};
 pub use words::{Word, WordKind, Words, decimal, seconds};
 pub use writer::Writer;

@@ -53,6 +53,8 @@ pub struct Edns<'a> {
     pub payload: u16,
     /// Whether it wants signatures (RFC 3225).
     pub dnssec_ok: bool,
+    /// Whether it takes NXDOMAIN from a compact denial (RFC 9824 §5.1).
+    pub compact_ok: bool,
     /// What it says in options; nothing, if they cannot be read or are of a version of EDNS that
     /// we do not know.
     pub options: Options<'a>,
@@ -180,7 +182,8 @@ impl<'a> Edns<'a> {
     #[inline]
     fn without_options(record: &Record<'a>) -> Self {
         let dnssec_ok = record.ttl[2] & 0x80 != 0;
-        Self { payload: record.class, dnssec_ok, options: Options::default() }
+        let compact_ok = record.ttl[2] & 0x40 != 0;
+        Self { payload: record.class, dnssec_ok, compact_ok, options: Options::default() }
     }
 
     /// What all of it says, as far as that is understood.
@@ -278,7 +281,10 @@ mod tests {
         assert_eq!(query.question.name, b"\x03wWw\x01x\x00");
         assert_eq!(query.question.octets, QUESTION);
         assert_eq!((query.question.rtype, query.question.class), (RecordType::A, Class::IN));
-        assert_eq!(query.edns, Some(Edns { payload: 4096, dnssec_ok: true, options: Options::default() }));
+        assert_eq!(
+            query.edns,
+            Some(Edns { payload: 4096, dnssec_ok: true, compact_ok: false, options: Options::default() })
+        );
     }
 
     #[test]

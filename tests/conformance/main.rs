@@ -4,5 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod differential;
 mod ferret;
 mod reply;
+#[path = "../common/times.rs"]
+mod times;

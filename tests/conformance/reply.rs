@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pointsman::base::{Generation, Mistakes, Named, Source};
 use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::table::{Image, Table};
-use pointsman::wire::{Message, Name, Rcode, Record, RecordType, ask};
+use pointsman::wire::{Field, Message, Name, Rcode, Record, RecordType, ask, split_rdata};
 use pointsman::zone;
 
 /// What counts of a reply.
@@ -23,6 +23,7 @@ pub struct Reply {
 
 pub const ANSWER: usize = 0;
 pub const AUTHORITY: usize = 1;
+pub const ADDITIONAL: usize = 2;
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,14 +53,18 @@ impl From<Message> for Reply {
     }
 }
 
-/// A record in one spelling: lower-cased, one blank between words.
+/// A record as a line of a master file, its names lower-cased (RFC 4343).
 fn line(record: &Record) -> String {
-    one_spelling(&record.to_string())
-}
-
-/// The same for a line that somebody else wrote.
-pub fn one_spelling(line: &str) -> String {
-    line.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase()
+    let mut record = record.clone();
+    // Octets of length are below 64, outside the range of letters.
+    record.owner.make_ascii_lowercase();
+    if let Some(parts) = split_rdata(record.rtype, &record.rdata) {
+        let folded = |(field, part): &(Field, &[u8])| {
+            if field.is_name() { part.to_ascii_lowercase() } else { part.to_vec() }
+        };
+        record.rdata = parts.iter().flat_map(folded).collect();
+    }
+    record.to_string()
 }
 
 /// A single zone, compiled.
@@ -70,11 +75,18 @@ pub fn table(apex: &Name, text: &str) -> Result<Table, Mistakes> {
     Ok(Table::new(Generation(1), image, Vec::new()))
 }
 
+/// What the engine answers to a message; `None`: nothing.
+pub fn engine(table: &Table, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+    let transport = if over_tcp { Transport::Tcp } else { Transport::Udp };
+    let asker = Asker { client: [127, 0, 0, 1].into(), transport };
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
+    let len = answer(query, &mut out, table, &asker, &mut desk)?;
+    out.truncate(len);
+    Some(out)
+}
+
 /// What the engine answers over a stream.
 pub fn ours(table: &Table, name: &Name, rtype: RecordType) -> Message {
-    let asker = Asker { client: [127, 0, 0, 1].into(), transport: Transport::Tcp };
-    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(1), 0));
-    let query = ask(1, name, rtype, None);
-    let len = answer(&query, &mut out, table, &asker, &mut desk).expect("it answers");
-    Message::read(&out[..len]).expect("the answer reads back")
+    let reply = engine(table, &ask(1, name, rtype, None), true).expect("it answers");
+    Message::read(&reply).expect("the answer reads back")
 }

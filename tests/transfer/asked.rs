@@ -32,23 +32,33 @@ fn a_transfer_is_the_zone_file() {
     let Some(mut check) = tool("named-checkzone", "bind9-utils") else { return };
     let file = daemon.directory().join("a.zone");
     let out = daemon.directory().join("a.canonical");
-    let checked = check.args(["-i", "none", "-k", "ignore", "-o"]).arg(&out).args(["-D", "a.test"]).arg(file).output().unwrap();
+    let checked = check
+        .args(["-i", "none", "-k", "ignore", "-o"])
+        .arg(&out)
+        .args(["-D", "a.test"])
+        .arg(file)
+        .output()
+        .unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     let canonical = std::fs::read_to_string(out).unwrap();
     let (_, expected) = crate::world::records(&canonical).unwrap();
     let lower = |lines: &std::collections::BTreeSet<String>| -> Vec<String> {
         // Our owners are lower-cased, the file's keep their case.
-        let mut lines: Vec<_> = lines.iter().map(|line| {
-            let (owner, rest) = line.split_once(' ').unwrap();
-            format!("{} {rest}", owner.to_lowercase())
-        }).collect();
+        let mut lines: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let (owner, rest) = line.split_once(' ').unwrap();
+                format!("{} {rest}", owner.to_lowercase())
+            })
+            .collect();
         lines.sort();
         lines
     };
     pretty(&lower(&got), &lower(&expected));
     // The message count shows that it was cut into several, each signed.
     let said = dig(daemon.dns(), &["a.test", "AXFR", "-y", &key()]).unwrap();
-    let messages: usize = said.split("messages ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
+    let messages: usize =
+        said.split("messages ").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap();
     assert!((2..20).contains(&messages), "{messages}");
     assert!(!said.contains("Couldn't verify"), "{said}");
 }
@@ -95,13 +105,16 @@ fn signed_questions_get_signed_answers() {
         assert!(!said.contains("Couldn't verify") && said.contains("NOERROR"), "{said}");
         let wrong = with_key("transfer-key", "hmac-sha256", WRONG);
         let said = dig(dns, &["host1.a.test", "A", transport, "-y", &wrong]).unwrap();
-        assert!(said.contains("BADSIG") && said.contains("NOTAUTH") && !said.contains("198.18.0.1"), "{said}");
+        assert!(
+            said.contains("BADSIG") && said.contains("NOTAUTH") && !said.contains("198.18.0.1"),
+            "{said}"
+        );
     }
     let Some(mut kdig) = tool("kdig", "knot-dnsutils") else { return };
     let port = dns.port().to_string();
     let said = kdig.args(["@127.0.0.1", "-p", &port, "-y", &key(), "a.test", "AXFR"]).output().unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("host9.a.test.") && !said.contains("ERROR"), "{said}");
+    assert!(said.contains("host9.a.test.") && !said.contains(";; ERROR"), "{said}");
 }
 
 /// Zones that a server is told of and does not follow are answered (RFC 1996 §3.10).
@@ -126,20 +139,21 @@ fn a_zone_is_reloaded_by_itself() {
     daemon.write("a.zone", &zone("a.test", 2, 4, ""));
     daemon.write("child.zone", "rubbish");
     let said = daemon.cli(&["reload"]);
-    assert!(!said.succeeded() && said.err.contains("child.zone:1:1"), "{said}");
+    assert!(!said.succeeded() && said.err.contains("child.zone:1:"), "{said}");
     assert!(daemon.addresses("host3.a.test").is_empty());
     let said = daemon.cli(&["reload", "--zone", "a.test"]);
     assert!(said.succeeded() && said.out.contains("a.test"), "{said}");
     assert_eq!(daemon.addresses("host3.a.test"), ["198.18.0.3"]);
     assert_eq!(daemon.addresses("host2.child.a.test"), ["198.18.0.2"], "served from what was read before");
     let said = daemon.cli(&["reload", "--zone", "child.a.test"]);
-    assert!(!said.succeeded() && said.err.contains("child.zone:1:1"), "{said}");
+    assert!(!said.succeeded() && said.err.contains("child.zone:1:"), "{said}");
     assert!(said.err.contains("the zone that is served stays"), "{said}");
     assert_eq!(daemon.addresses("host2.child.a.test"), ["198.18.0.2"]);
     let said = daemon.cli(&["reload", "--zone", "b.test"]);
     assert!(!said.succeeded() && said.err.contains("there is no zone b.test"), "{said}");
     let status = daemon.status();
-    let shown: Vec<_> = status.zones.iter().map(|zone| (zone.name.as_str(), zone.serial, zone.records)).collect();
+    let shown: Vec<_> =
+        status.zones.iter().map(|zone| (zone.name.as_str(), zone.serial, zone.records)).collect();
     assert_eq!(shown, [("a.test", 2, 7), ("child.a.test", 7, 6)]);
     // The same serial for another content: taken, and said to be of no use to secondaries.
     daemon.write("a.zone", &zone("a.test", 2, 5, ""));

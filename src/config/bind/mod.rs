@@ -5,6 +5,8 @@
 
 mod checks;
 mod clusters;
+mod geo;
+mod dnssec;
 mod services;
 mod values;
 mod workflows;
@@ -154,8 +156,11 @@ impl<'a> Binder<'a> {
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
+        let geo = self.geo(file.geo);
+        let store = self.store(file.store);
         let keys = self.keys(file.keys);
-        let zones = self.zones(file.zones, &keys, &sites);
+        let zones = self.zones(file.zones, &keys, &sites, &store);
+        self.dnssec_on_many_sites(&zones, &sites);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
@@ -175,6 +180,7 @@ impl<'a> Binder<'a> {
             dns,
             zones,
             keys,
+            geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
@@ -183,7 +189,7 @@ impl<'a> Binder<'a> {
             workflows,
             aliases,
             channels,
-            store: self.store(file.store),
+            store,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Binder;
 use crate::base::Prefix;
 use crate::config::model::{
-    DynamicNames, NotifyTarget, Permission, SerialPolicy, TransferRules, TsigKey, ZoneFile,
+    DynamicNames, NotifyTarget, Permission, SerialPolicy, Store, TransferRules, TsigKey, ZoneFile,
 };
 use crate::config::read::{Entries, Placed};
 use crate::config::spec;
@@ -45,14 +45,16 @@ impl Binder<'_> {
         zones: Vec<spec::Zone>,
         keys: &[TsigKey],
         sites: &[String],
+        store: &Store,
     ) -> Vec<ZoneFile> {
         let mut bound: Vec<ZoneFile> = Vec::new();
-        for zone in zones {
+        for mut zone in zones {
             if bound.iter().any(|other| other.name == zone.name.value) {
                 self.mistakes.error(&zone.name.place, format!("zone {} is listed twice", zone.name.value));
                 continue;
             }
             let file = self.path(&zone.file.value);
+            let dnssec = zone.dnssec.take().map(|dnssec| self.dnssec(&zone.name, dnssec, store));
             let primary = self.primary(&zone, sites);
             let dynamic_names = zone.transfer.dynamic_names.as_ref();
             if let Some(dynamic) =
@@ -62,6 +64,14 @@ impl Binder<'_> {
                 self.mistakes
                     .error(&dynamic.place, "the serial in the zone's file does not move when an answer does")
                     .help("let the zone count by itself: `serial: increment`");
+            }
+            if dnssec.is_some() && zone.serial.value != SerialPolicy::Keep {
+                self.mistakes
+                    .error(
+                        &zone.serial.place,
+                        "the signature of a signed zone's SOA record is made for the serial in its file",
+                    )
+                    .help("keep the serial in the file, or leave signing to a server that fetches this zone");
             }
             let transfer = TransferRules {
                 allow: zone.transfer.allow.iter().filter_map(|who| self.permission(who, keys)).collect(),
@@ -88,6 +98,7 @@ impl Binder<'_> {
             bound.push(ZoneFile {
                 name: zone.name.value,
                 file,
+                dnssec,
                 serial: zone.serial.value,
                 primary,
                 transfer: Arc::new(transfer),

@@ -12,7 +12,7 @@ use crate::wire::Base64;
 ///
 /// # Errors
 /// Every secret that is not where it should be, or is none; the value is never told.
-pub fn load_keys(config: &Config) -> Result<Arc<KeyRing>, Mistakes> {
+pub fn load_transfer_keys(config: &Config) -> Result<Arc<KeyRing>, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut keys = Vec::new();
     for key in &config.keys {
