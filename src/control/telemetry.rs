@@ -304,6 +304,7 @@ fn queries(running: &Running) {
             | Counter::NotImp
             | Counter::Refused
             | Counter::YxDomain
+            | Counter::NotAuth
             | Counter::BadVers => counter!("pointsman_queries_total", "rcode" => word).absolute(value),
             _ => counter!("pointsman_query_events_total", "event" => word).absolute(value),
         }

@@ -89,13 +89,13 @@ pub(super) fn reply(
     desk: &mut Desk,
 ) -> Option<usize> {
     match Query::read(message) {
-        Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
         Ok(query) if query.question.rtype == RecordType::IXFR && asker.transport == Transport::Udp => {
             let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
             out.get_mut(..answer.len())?.copy_from_slice(&answer);
             desk.counts.add(Counter::TransferUdp);
             Some(answer.len())
         }
+        Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
         Ok(Query { question, edns, .. }) => {
             let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
             match refusal(&question) {

@@ -61,6 +61,8 @@ counters! {
     Refused "refused",
     /// YXDOMAIN: a DNAME made a name too long.
     YxDomain "yxdomain",
+    /// NOTAUTH: a signature that is not good, or a notice of a zone that is not ours.
+    NotAuth "notauth",
     /// BADVERS.
     BadVers "badvers",
     /// Whole zones handed to secondary servers.
@@ -144,6 +146,7 @@ impl Counts {
             Rcode::NOTIMP => Counter::NotImp,
             Rcode::REFUSED => Counter::Refused,
             Rcode::YXDOMAIN => Counter::YxDomain,
+            Rcode::NOTAUTH => Counter::NotAuth,
             Rcode::BADVERS => Counter::BadVers,
             _ => Counter::ServFail,
         });

@@ -154,7 +154,7 @@ fn a_zone_is_reloaded_by_itself() {
     let status = daemon.status();
     let shown: Vec<_> =
         status.zones.iter().map(|zone| (zone.name.as_str(), zone.serial, zone.records)).collect();
-    assert_eq!(shown, [("a.test", 2, 7), ("child.a.test", 7, 6)]);
+    assert_eq!(shown, [("a.test.", 2, 7), ("child.a.test.", 7, 6)]);
     // The same serial for another content: taken, and said to be of no use to secondaries.
     daemon.write("a.zone", &zone("a.test", 2, 5, ""));
     assert!(daemon.cli(&["reload", "--zone", "a.test"]).succeeded());

@@ -6,4 +6,5 @@
 mod common;
 mod asked;
 mod secondaries;
+mod steps;
 mod world;

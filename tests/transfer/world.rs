@@ -50,6 +50,14 @@ rp           IN RP    admin.example.com. txt.example.com.
 afsdb        IN AFSDB 1 host0
 cert         IN CERT  PKIX 0 0 AQIDBA==
 csync        IN CSYNC 66 3 A NS AAAA
+kx           IN KX    10 host0
+dhcid        IN DHCID AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA=
+nid          IN NID   10 1014:4fff:ff20:ee64
+l32          IN L32   10 10.1.2.0
+l64          IN L64   10 2001:1db8:1140:1000
+lp           IN LP    10 l64
+cds          IN CDS   12345 13 2 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+cdnskey      IN CDNSKEY 257 3 13 AQIDBA==
 eui          IN EUI48 00-00-5e-00-53-2a
              IN EUI64 00-00-5e-ef-10-00-00-2a
 openpgp      IN OPENPGPKEY AQIDBA==

@@ -236,3 +236,79 @@ impl Binder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::{Mistakes, Source};
+    use crate::config::{Config, DynamicNames, SerialPolicy, Surroundings, parse};
+
+    fn load(zone: &str) -> Result<(Config, Mistakes), Mistakes> {
+        let around = Surroundings { directory: "/etc/x".into(), state: None, runtime: None, processors: 1 };
+        let text = format!(
+            "\
+version: 1
+mode: answer
+site: {{name: a}}
+sites: [a, b]
+listen: {{dns: [\"127.0.0.1:53\"]}}
+keys: {{peer: {{algorithm: hmac-sha256, secret: {{env: X}}}}}}
+regions: {{r: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}}}
+zones:
+  - {{name: x.test, file: x.zone, {zone}}}
+services:
+  s: {{names: [s.x.test], policy: {{failover: [r]}}, answers: {{r: {{a: [192.0.2.1]}}}}}}
+"
+        );
+        parse(&Source::new("c.yaml", text), &around)
+    }
+
+    fn said(zone: &str) -> String {
+        let mistakes = load(zone).map_or_else(|mistakes| mistakes, |(_, warnings)| warnings);
+        mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn rules_are_taken_as_written() {
+        let zone = "serial: increment, primary: b, transfer: {allow: [{prefix: 192.0.2.0/24, key: peer}], \
+                    notify: [{address: 192.0.2.53}, {address: \"[2001:db8::1]:5353\", key: peer}], dynamic_names: current_answer}";
+        let (config, warnings) = load(zone).unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)));
+        let zone = &config.zones[0];
+        assert_eq!((zone.serial, zone.primary.as_deref()), (SerialPolicy::Increment, Some("b")));
+        assert_eq!(zone.transfer.dynamic_names, DynamicNames::CurrentAnswer);
+        let addresses: Vec<_> =
+            zone.transfer.notify.iter().map(|target| target.address.to_string()).collect();
+        assert_eq!(addresses, ["192.0.2.53:53", "[2001:db8::1]:5353"]);
+        assert!(warnings.render(false).contains("the answer of the moment"), "{}", warnings.render(false));
+        assert_eq!(said("serial: keep"), "", "nothing is handed out, nothing need be said");
+    }
+
+    #[test]
+    fn mistakes_have_cures() {
+        for (zone, complaint, cure) in [
+            ("transfer: {allow: [{}]}", "would let everybody", "say from where"),
+            ("transfer: {allow: [{key: pear}]}", "there is no key `pear`", "did you mean `peer`?"),
+            ("transfer: {allow: [{prefix: 192.0.2.1/24}]}", "has bits set after its length", ""),
+            (
+                "transfer: {allow: [{key: peer}]}",
+                "what do secondary servers of x.test. get?",
+                "`leave_out` (nothing)",
+            ),
+            ("transfer: {allow: [{key: peer}], dynamic_names: leave_out}", "do not have it", "delegate"),
+            (
+                "transfer: {allow: [{key: peer}], dynamic_names: current_answer}",
+                "does not move",
+                "serial: increment",
+            ),
+            ("transfer: {notify: [{address: ns1.example.}]}", "is not an address", "192.0.2.53:5353"),
+            ("transfer: {notify: [{address: 192.0.2.53}]}", "may not fetch it", "`allow` too"),
+            ("serial: increment", "one of them has to keep the serial", "primary: a"),
+            ("serial: unixtime, primary: c", "there is no site `c`", "a, b"),
+            ("primary: a", "means nothing", "serial: increment"),
+            ("serial: increment, primary: a, dnssec: {}", "signed zone's SOA record", "keep the serial"),
+        ] {
+            let said = said(zone);
+            assert!(said.contains(complaint) && said.contains(cure), "{zone}: {said}");
+            assert!(said.contains("c.yaml:"), "{said}");
+        }
+    }
+}
