@@ -11,6 +11,9 @@ etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
 unbound:unbound
 bind9-dnsutils:dig
+knot-dnsutils:kdig
+curl:curl
+haproxy:haproxy
 knot:knotd
 nsd:nsd
 bind9:named

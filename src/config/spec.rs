@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::model::{
-    AllDown, DynamicNames, HttpMethod, Mode, SerialPolicy, SilentMeans, SwitchedBy, TsigAlgorithm,
+    AllDown, Carries, DynamicNames, HttpMethod, Mode, SerialPolicy, SilentMeans, SwitchedBy, TsigAlgorithm,
     UnreachableWriter,
 };
 use super::read::{Entries, Placed};
@@ -29,6 +29,7 @@ pub struct File {
     pub site: Option<Site>,
     pub sites: Option<Vec<Placed<String>>>,
     pub listen: Option<Listen>,
+    pub tls: Option<Placed<Certificate>>,
     #[serde(default)]
     pub dns: Dns,
     #[serde(default)]
@@ -72,8 +73,32 @@ pub struct Location {
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     pub dns: Vec<Placed<String>>,
+    #[serde(default)]
+    pub tls: Vec<Placed<String>>,
+    #[serde(default)]
+    pub https: Vec<Placed<String>>,
+    #[serde(default)]
+    pub quic: Vec<Placed<String>>,
+    #[serde(default)]
+    pub proxy: Vec<Balanced>,
     pub http: Option<Placed<String>>,
     pub control: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Balanced {
+    pub address: Placed<String>,
+    pub from: Placed<Vec<Placed<String>>>,
+    #[serde(default)]
+    pub carries: Carries,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub certificate: Placed<PathBuf>,
+    pub key: Placed<PathBuf>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::base::Now;
+use crate::base::{Now, Timestamp};
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
 use crate::health::Finding;
@@ -50,6 +50,8 @@ pub struct Running {
     pub notified: u64,
     /// … and how often one could not be told.
     pub not_notified: u64,
+    /// Until when the certificate is valid that clients are shown.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// The daemon is gone.

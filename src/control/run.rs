@@ -27,10 +27,10 @@ use crate::cluster::NodeView;
 use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
-use crate::io::{Clock, Net};
+use crate::io::{Certificate, Clock, Net, PemFiles};
 use crate::notify::Notifier;
 use crate::probe::{Probes, Report};
-use crate::serve::{Server, Sockets};
+use crate::serve::{Server, Sockets, renew};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
 use crate::table::{Signed, Table};
@@ -419,6 +419,11 @@ impl Control {
             self.probes = Some(probes);
             inputs.reports = reports;
         }
+        if let (Some(certificate), Some(files)) = (self.certificate(), &setup.config.tls) {
+            certificate.follow(PemFiles::from(files));
+            // In the background: a file may lie on a mount that hangs.
+            tokio::spawn(renew(Arc::clone(certificate)));
+        }
         self.signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
         self.daemon.reconfigure(setup, words.clone());
         self.daemon.sign(signed);
@@ -555,10 +560,18 @@ impl Control {
         }
     }
 
+    /// What clients are shown over TLS, or will be.
+    fn certificate(&self) -> Option<&Arc<Certificate>> {
+        let waiting = self.sockets.as_ref().and_then(Sockets::certificate);
+        self.server.as_ref().and_then(Server::certificate).or(waiting)
+    }
+
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
         let (notified, not_notified) = self.notifier.as_ref().map_or((0, 0), Notifier::counts);
-        Running { now: Clock.now(), serving: self.server.is_some(), counts, notified, not_notified }
+        let certificate_ends = self.certificate().map(|certificate| certificate.ends());
+        let serving = self.server.is_some();
+        Running { now: Clock.now(), serving, counts, notified, not_notified, certificate_ends }
     }
 
     async fn begin_to_stop(&mut self) {
