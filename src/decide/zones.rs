@@ -32,7 +32,7 @@ pub(super) struct Counter {
     /// No serial above this one has been told to anybody.
     ceiling: Serial,
     /// Of all records of that version, see [`digest`].
-    digest: u128,
+    digest: u64,
     /// The process that wrote this has ended, and nothing came after.
     sealed: bool,
 }
@@ -378,7 +378,7 @@ fn serial_of(soa: &[u8]) -> Option<Serial> {
 
 /// Stands for all records of a version, in whatever order: the sum of the hashes of each. The
 /// serial does not count.
-fn digest(image: &Image, number: u16, soa: &[u8], dynamic: &[u8]) -> u128 {
+fn digest(image: &Image, number: u16, soa: &[u8], dynamic: &[u8]) -> u64 {
     let mut digest = sum(&soa_with_serial(soa, Serial(0))).wrapping_add(sum(dynamic));
     let (mut walk, mut records) = (image.contents(number), Vec::new());
     while let Some(node) = walk.next(image) {
@@ -390,10 +390,10 @@ fn digest(image: &Image, number: u16, soa: &[u8], dynamic: &[u8]) -> u128 {
 }
 
 /// The sum of the hashes of records.
-fn sum(records: &[u8]) -> u128 {
+fn sum(records: &[u8]) -> u64 {
     let hash = |octets: &[u8]| {
         let digest = ring::digest::digest(&ring::digest::SHA256, octets);
-        digest.as_ref().first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+        digest.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     };
     Records(records).fold(0, |sum, record| sum.wrapping_add(hash(record.octets)))
 }
