@@ -1,7 +1,7 @@
 //! What `dig` gets.
 
 use crate::common::daemon::Daemon;
-use crate::world::{ODD, SECRET, WRONG, configuration, dig, fetch, tool, with_key, write_key, zone};
+use crate::world::{BELOW, ODD, SECRET, WRONG, configuration, dig, fetch, tool, with_key, write_key, zone};
 
 fn key() -> String {
     with_key("transfer-key", "hmac-sha256", SECRET)
@@ -26,7 +26,7 @@ fn start(name: &str, hosts: usize, more: &str) -> Daemon {
 #[test]
 fn a_transfer_is_the_zone_file() {
     let cut = "child IN NS ns.child\nns.child IN A 192.0.2.99\n";
-    let daemon = start("whole", 2000, &format!("{ODD}{cut}"));
+    let daemon = start("whole", 2000, &format!("{ODD}{BELOW}{cut}"));
     let Some((serial, got)) = fetch(daemon.dns(), "a.test", &["-y", &key()]) else { return };
     assert_eq!(serial, 1);
     let Some(mut check) = tool("named-checkzone", "bind9-utils") else { return };
