@@ -19,7 +19,7 @@ use super::change::{difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::{Signatures, sign};
-use super::{telemetry, tell};
+use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
@@ -29,6 +29,7 @@ use crate::dns::Counts;
 use crate::io::{Clock, Net};
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets};
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
 use crate::table::{Signed, Table};
@@ -84,6 +85,7 @@ pub fn start(options: Options) -> (Handle, JoinHandle<End>) {
     let (mail, mut letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
     let handle = Handle { mail, serving: is_serving };
+    tokio::spawn(keys::look_after(handle.clone()));
     let task = tokio::spawn(async move {
         let mut next = (options, None);
         loop {
@@ -341,6 +343,7 @@ impl Control {
                 telemetry::reload(false);
                 error!(event = "daemon.reload_failed", "the configuration was not taken over: {why}");
             }
+            Mail::Keys(setup, zones, keys) => self.keys(&setup, zones, keys),
             Mail::Reconfigure(setup, signed, reply) => {
                 let said = self.reconfigure(setup, signed, inputs).await;
                 // Whoever asked may have gone meanwhile.
@@ -396,6 +399,18 @@ impl Control {
         telemetry::reload(true);
         self.systemd.ready();
         Ok(words)
+    }
+
+    /// Keys are looked after elsewhere, for the setup of that moment.
+    fn keys(&mut self, setup: &Arc<Setup>, zones: Vec<ZoneView>, keys: Option<Vec<Arc<ZoneKeys>>>) {
+        if !Arc::ptr_eq(setup, self.daemon.setup()) {
+            return;
+        }
+        telemetry::keys(&zones, Clock.now().wall);
+        self.daemon.show_keys(zones);
+        if let Some(keys) = keys {
+            self.signatures.set_keys(keys, setup);
+        }
     }
 
     fn tick(&mut self) {
@@ -655,7 +670,7 @@ impl Control {
                 let why = "the daemon hands over to another process: try again in a moment";
                 let _ = reply.send(Err(why.to_owned()));
             }
-            Mail::ReloadFailed(_) => {}
+            Mail::ReloadFailed(_) | Mail::Keys(..) => {}
             Mail::Stop => return true,
         }
         false

@@ -78,7 +78,6 @@ impl Signatures {
     }
 
     /// Signs everything anew with other keys.
-    #[allow(dead_code, reason = "for keys that roll")]
     pub(super) fn set_keys(&mut self, keys: Vec<Arc<ZoneKeys>>, setup: &Arc<Setup>) {
         self.keys = keys;
         match self.work {

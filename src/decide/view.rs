@@ -10,6 +10,7 @@ use crate::cluster::{Evidence, Standing};
 use crate::config::{Config, Mode, SwitchedBy};
 use crate::health::Verdict;
 use crate::region::{Choice, Duty, Pick, Reason};
+use crate::sign::ZoneView;
 
 /// Everything, at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Status {
     pub services: Vec<ServiceView>,
     /// Workflows and what starts them.
     pub workflows: Vec<WorkflowView>,
+    /// Signed zones and their keys.
+    #[serde(default)]
+    pub signed_zones: Vec<ZoneView>,
 }
 
 /// Whether workflows may start and go on.

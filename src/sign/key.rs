@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
@@ -254,6 +254,22 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// Whether a DS record means this key, whichever digest it has (RFC 4034 §5.1.4, RFC 6605 §2).
+    pub fn is_named_by(&self, owner: &Name, ds: &[u8]) -> bool {
+        let [tag @ .., algorithm, kind] = *ds.first_chunk::<4>().unwrap_or(&[0; 4]);
+        let kind = match kind {
+            1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            DIGEST_SHA256 => &SHA256,
+            4 => &SHA384,
+            _ => return false,
+        };
+        u16::from_be_bytes(tag) == self.tag
+            && algorithm == self.algorithm().number()
+            && digest(kind, &[owner.as_wire(), &self.dnskey].concat()).as_ref() == &ds[4..]
+    }
+}
+
 impl Pair {
     fn public(&self) -> &[u8] {
         match self {
@@ -334,6 +350,9 @@ mod tests {
             let key = ed25519(base64(private).try_into().unwrap());
             assert_eq!(key.dnskey_rdata(), rdata(RecordType::DNSKEY, dnskey));
             assert_eq!(key.ds_rdata(&owner), rdata(RecordType::DS, ds));
+            assert!(key.is_named_by(&owner, &rdata(RecordType::DS, ds)));
+            assert!(!key.is_named_by(&Name::root(), &rdata(RecordType::DS, ds)));
+            assert!(!key.is_named_by(&owner, b""));
             let signed = rdata(
                 RecordType::RRSIG,
                 &format!("MX 15 2 3600 1440021600 1438207200 {} example.com. {signature}", key.tag()),
