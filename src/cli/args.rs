@@ -67,6 +67,12 @@ pub enum Command {
     /// Prints what the server answers while every region is healthy, as dig does. Needs no daemon and
     /// opens no socket.
     Query(Query),
+    /// Tells what the databases on disk say of addresses. Needs no daemon.
+    Geo {
+        /// Addresses of clients.
+        #[arg(required = true)]
+        addresses: Vec<IpAddr>,
+    },
     /// Shows regions, clusters, services and workflows as the daemon sees them.
     Status,
     /// Tells which region a name is answered with, and why each other one is not.

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod client;
+mod geo;
 mod keys;
 mod order;
 mod query;
@@ -36,6 +37,7 @@ pub fn run() -> ExitCode {
         Command::Serve { log } => serve::run(&common, log),
         Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
         Command::Query(query) => query::run(&common, &query),
+        Command::Geo { addresses } => geo::run(&common, &addresses),
         Command::Status => show::status(&common),
         Command::Explain { name } => show::explain(&common, &name),
         Command::Region(region) => order::region(&common, region),

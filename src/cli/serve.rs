@@ -112,6 +112,10 @@ async fn serve(
     if let Some(listener) = http {
         tokio::spawn(admin::serve_http(listener, handle.clone(), metrics));
     }
+    tokio::spawn({
+        let reloader = Arc::clone(&reloader);
+        async move { reloader.watch_geo().await }
+    });
     if let Some(Err(why)) = predecessor.map(Predecessor::serving) {
         warn!(%why, "the daemon that this one takes over from is gone already");
     }

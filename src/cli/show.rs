@@ -3,10 +3,11 @@
 use super::args::{Common, Output};
 use super::text::{Paint, ago, paint, painted, print, print_json, table};
 use super::{Done, Exit, client, text};
-use crate::base::{Health, show_span};
+use crate::base::{Health, Timestamp, show_span};
 use crate::cluster::Standing;
 use crate::config::SwitchedBy;
-use crate::decide::view::{ServiceView, Status};
+use crate::decide::view::{GeoView, ServiceView, Status};
+use crate::geo::Database;
 use crate::health::Verdict;
 use crate::region::Duty;
 
@@ -62,6 +63,29 @@ fn show_status(status: &Status) -> String {
     if !status.signed_zones.is_empty() {
         out.push('\n');
         out.push_str(&super::keys::show_zones(&status.signed_zones, status.at, true));
+    }
+    if let Some(geo) = &status.geo {
+        out.push('\n');
+        out.push_str(&databases(geo, status.at));
+    }
+    out
+}
+
+fn databases(geo: &GeoView, now: Timestamp) -> String {
+    let row = |database: &Database| {
+        vec![
+            database.file.as_str().into(),
+            database.kind.as_str().into(),
+            database.built.map_or("-".to_owned(), |built| built.strftime("%Y-%m-%d").to_string()).into(),
+            database.built.map_or("-".to_owned(), |built| ago(built, now)).into(),
+            database.networks.to_string().into(),
+        ]
+    };
+    let rows: Vec<_> = geo.databases.iter().map(row).collect();
+    let mut out = table(&["GEO", "KIND", "BUILT", "AGE", "NETWORKS"], &rows);
+    if let Some(why) = &geo.trouble {
+        let words = format!("newer files cannot be taken over: {}", why.trim_end());
+        out.push_str(&format!("{}\n", paint(&words, Paint::Bad, text::colour(false))));
     }
     out
 }

@@ -27,6 +27,8 @@ pub struct Config {
     pub dns: DnsLimits,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
+    /// What tells where clients are.
+    pub geo: Geo,
     /// Stateful systems.
     pub clusters: Named<ClusterId, Cluster>,
     /// Their groups of voters; a group's name is its cluster's, with `/region` if it lies inside one.
@@ -129,6 +131,33 @@ pub struct Dnssec {
     /// How often the parent is asked.
     pub ask_every: Duration,
     /// Where the configuration says so.
+    pub place: Place,
+}
+
+/// What tells where clients are.
+#[derive(Clone, Debug)]
+pub struct Geo {
+    /// Databases in MaxMind's format; where two speak of the same, the later one is right.
+    pub databases: Vec<GeoFile>,
+    /// Lists of networks with labels.
+    pub networks: Vec<GeoFile>,
+    /// How often the files are looked at for changes.
+    pub check_every: Duration,
+}
+
+impl Geo {
+    /// All files, in the order in which they are laid over each other.
+    pub fn files(&self) -> impl Iterator<Item = &GeoFile> {
+        self.databases.iter().chain(&self.networks)
+    }
+}
+
+/// A file that tells where clients are.
+#[derive(Clone, Debug)]
+pub struct GeoFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the configuration names it.
     pub place: Place,
 }
 

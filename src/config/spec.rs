@@ -31,6 +31,8 @@ pub struct File {
     #[serde(default)]
     pub zones: Vec<Zone>,
     #[serde(default)]
+    pub geo: Geo,
+    #[serde(default)]
     pub defaults: Defaults,
     #[serde(default)]
     pub clusters: Entries<Placed<Cluster>>,
@@ -128,6 +130,14 @@ pub struct Parent {
     pub ds_ttl: Option<Placed<Span>>,
     pub propagation: Option<Placed<Span>>,
     pub every: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Geo {
+    pub databases: Vec<Placed<PathBuf>>,
+    pub networks: Vec<Placed<PathBuf>>,
+    pub check_every: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -1,6 +1,7 @@
 //! What another configuration changes, in words.
 
 use crate::config::{Config, Mode};
+use crate::decide::Setup;
 
 /// What a running daemon cannot change.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
@@ -16,6 +17,15 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     check("`store`", old.state_directory() == new.state_directory());
     check("`mode` from or to `observe`", (old.mode == Mode::Observe) == (new.mode == Mode::Observe));
     fixed
+}
+
+/// What tells where clients are, in words.
+pub(super) fn databases(setup: &Setup) -> String {
+    let each = setup.world.databases().iter().map(|database| {
+        let built = database.built.map(|built| format!(" built {}", built.strftime("%Y-%m-%d")));
+        format!("{} ({}{})", database.file, database.kind, built.unwrap_or_default())
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What is new in a configuration, in words.

@@ -23,6 +23,11 @@ pub(super) enum Mail {
     Look(Glance),
     /// An operator's order.
     Order(Order, oneshot::Sender<Result<String, String>>),
+    /// The configuration that runs with other data on where clients are; the first is what the
+    /// second was made from.
+    Relocate(Arc<Setup>, Arc<Setup>, oneshot::Sender<bool>),
+    /// Newer data on where clients are cannot be taken over; none: they are what is on disk.
+    GeoTrouble(Option<String>),
     /// Another configuration, read and found sound, and its zones signed.
     Reconfigure(Arc<Setup>, Option<Arc<Signed>>, oneshot::Sender<Result<String, String>>),
     /// How the keys of signed zones stand, and with which to sign for this setup; none: as before.
@@ -128,6 +133,20 @@ impl Handle {
         keys: Option<Vec<Arc<ZoneKeys>>>,
     ) -> Result<(), Gone> {
         self.mail.send(Mail::Keys(setup, zones, keys)).await.map_err(|_| Gone)
+    }
+
+    /// Takes over other data on where clients are, under the configuration that runs. False: by
+    /// now another one runs than they were read for.
+    pub async fn relocate(&self, base: Arc<Setup>, setup: Arc<Setup>) -> Result<bool, Gone> {
+        let (reply, said) = oneshot::channel();
+        self.mail.send(Mail::Relocate(base, setup, reply)).await.map_err(|_| Gone)?;
+        said.await.map_err(|_| Gone)
+    }
+
+    /// Notes why newer data on where clients are cannot be taken over; none: they are what is on
+    /// disk.
+    pub async fn geo_trouble(&self, why: Option<String>) -> Result<(), Gone> {
+        self.mail.send(Mail::GeoTrouble(why)).await.map_err(|_| Gone)
     }
 
     /// Notes that the configuration on disk is not sound.

@@ -14,9 +14,9 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Reloader {
     path: PathBuf,
-    handle: Handle,
+    pub(super) handle: Handle,
     /// One at a time: two that read the files at once could be taken over in the wrong order.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
 }
 
 impl Reloader {

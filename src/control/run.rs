@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 use super::calls::Calls;
-use super::change::{difference, needs_restart};
+use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::{Signatures, sign};
@@ -349,6 +349,24 @@ impl Control {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(said);
             }
+            Mail::Relocate(base, setup, reply) => {
+                let fits = Arc::ptr_eq(&base, self.daemon.setup());
+                if fits {
+                    let words = databases(&setup);
+                    self.daemon.relocate(setup, words);
+                }
+                // Whoever asked may have gone meanwhile.
+                let _ = reply.send(fits);
+            }
+            Mail::GeoTrouble(why) => {
+                if let Some(why) = &why {
+                    error!(
+                        event = "geo.reload_failed",
+                        "clients are found by the data that were read before: {why}"
+                    );
+                }
+                self.daemon.geo_in_trouble(why);
+            }
             Mail::Upgrade(reply) => self.upgrade(reply),
             Mail::Stop => {
                 if !self.is_stopping() {
@@ -670,7 +688,9 @@ impl Control {
                 let why = "the daemon hands over to another process: try again in a moment";
                 let _ = reply.send(Err(why.to_owned()));
             }
-            Mail::ReloadFailed(_) | Mail::Keys(..) => {}
+            // The files are looked at again.
+            Mail::Relocate(_, _, reply) => drop(reply.send(false)),
+            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) | Mail::Keys(..) => {}
             Mail::Stop => return true,
         }
         false

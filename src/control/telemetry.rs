@@ -50,6 +50,15 @@ pub(super) fn describe() {
         "pointsman_config_reload_success",
         "0 if the configuration on disk could not be taken over."
     );
+    describe_gauge!(
+        "pointsman_geo_reload_success",
+        "0 if newer data on where clients are could not be taken over."
+    );
+    describe_gauge!(
+        "pointsman_geo_database_built_seconds",
+        "When a database that tells where clients are was built, in seconds since 1970."
+    );
+    describe_gauge!("pointsman_geo_networks", "Networks that a database or list tells of.");
     describe_gauge!("pointsman_dnssec_signatures", "Signatures made ahead of questions.");
     describe_gauge!("pointsman_dnssec_signing_seconds", "How long making them took.");
     describe_gauge!(
@@ -191,7 +200,19 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     groups(daemon, config);
     services(daemon, config);
     workflows(daemon, running);
+    geo(daemon);
     queries(running);
+}
+
+fn geo(daemon: &Daemon) {
+    gauge!("pointsman_geo_reload_success").set(bit(daemon.geo_trouble().is_none()));
+    for database in daemon.setup().world.databases() {
+        let labels = [("file", database.file.clone()), ("kind", database.kind.clone())];
+        gauge!("pointsman_geo_networks", &labels).set(database.networks as f64);
+        if let Some(built) = database.built {
+            gauge!("pointsman_geo_database_built_seconds", &labels).set(built.as_second() as f64);
+        }
+    }
 }
 
 fn regions(daemon: &Daemon, config: &Config) {

@@ -17,6 +17,7 @@ pub(super) fn log(event: &Event) {
         Event::Started { version, epoch: None } => {
             warn!(event = kind, %version, "pointsman starts without a store: workflows are paused");
         }
+        Event::Relocated { words } => info!(event = kind, "clients are found by new data: {words}"),
         Event::Reloaded { words } => info!(event = kind, "configuration taken over: {words}"),
         Event::Verdict { check, from, to, reason } => {
             info!(event = kind, %check, from = from.word(), to = to.word(), "{check}: {}: {reason}", to.word());

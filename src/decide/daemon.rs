@@ -160,6 +160,8 @@ pub struct Daemon {
     pub(super) replies: Vec<(Receipt, Result<String, String>)>,
     pub(super) was_failing: bool,
     pub(super) stopping: bool,
+    /// Why newer data on where clients are cannot be taken over.
+    pub(super) geo_trouble: Option<String>,
     /// Ended and not told yet.
     pub(super) settled: Vec<ExecutionView>,
     pub(super) rng: fastrand::Rng,
@@ -223,6 +225,7 @@ impl Daemon {
             replies: Vec::new(),
             was_failing: false,
             stopping: false,
+            geo_trouble: None,
             settled: Vec::new(),
             rng,
             setup,
@@ -443,12 +446,29 @@ impl Daemon {
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
         self.setup = setup;
+        self.geo_trouble = None;
         // They were made for another image.
         self.signed = None;
         // Every answer is compiled anew: addresses may have changed under the same choice.
         self.answers.clear();
         self.engine_moved = true;
         self.events.push(Event::Reloaded { words });
+    }
+
+    /// Takes over the same configuration with other data on where clients are: answers move, and
+    /// nothing else does.
+    pub fn relocate(&mut self, setup: Arc<Setup>, words: String) {
+        debug_assert!(Arc::ptr_eq(&self.setup.config, &setup.config));
+        self.setup = setup;
+        self.geo_trouble = None;
+        self.answers.clear();
+        self.events.push(Event::Relocated { words });
+    }
+
+    /// Notes why newer data on where clients are cannot be taken over; none: they are what is on
+    /// disk.
+    pub fn geo_in_trouble(&mut self, why: Option<String>) {
+        self.geo_trouble = why;
     }
 
     /// Keeps what is known of regions and services that a new configuration does not have, as

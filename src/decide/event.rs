@@ -23,6 +23,11 @@ pub enum Event {
         /// What a person would want to know of it.
         words: String,
     },
+    /// Databases that tell where clients are were taken over, without anything else.
+    Relocated {
+        /// Which, in words.
+        words: String,
+    },
     /// A check concluded something else than before.
     Verdict {
         /// Which.
@@ -157,6 +162,7 @@ impl Event {
         match self {
             Self::Started { .. } => "daemon.started",
             Self::Reloaded { .. } => "daemon.reloaded",
+            Self::Relocated { .. } => "geo.reloaded",
             Self::Verdict { .. } => "check.verdict",
             Self::Standing { .. } => "cluster.standing",
             Self::Flip { .. } => "region.flip",

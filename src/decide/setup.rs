@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::Config;
+use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
 use crate::sign::ZoneKeys;
 use crate::table::Image;
@@ -12,7 +13,7 @@ use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
 /// A configuration with its zones and workflows. Immutable; a reload makes another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Setup {
     /// The configuration.
     pub config: Arc<Config>,
@@ -20,6 +21,8 @@ pub struct Setup {
     pub image: Arc<Image>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// Where clients are.
+    pub world: Arc<World>,
     /// The keys of those zones that are signed.
     pub keys: Vec<Arc<ZoneKeys>>,
     names: HashMap<Name, ServiceId>,
@@ -39,7 +42,13 @@ impl Setup {
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, keys, names })
+        Arc::new(Self { config, image, workflows, keys, world: Arc::default(), names })
+    }
+
+    /// The same where clients are found by this.
+    #[must_use]
+    pub fn with_world(&self, world: Arc<World>) -> Arc<Self> {
+        Arc::new(Self { world, ..self.clone() })
     }
 
     /// The service that a dynamic name belongs to.

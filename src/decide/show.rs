@@ -57,6 +57,11 @@ impl Daemon {
         self.storeless.as_deref().or(self.outbox.failing())
     }
 
+    /// Why newer data on where clients are cannot be taken over, if they cannot.
+    pub fn geo_trouble(&self) -> Option<&str> {
+        self.geo_trouble.as_deref()
+    }
+
     /// Facts that never reached the journal because the store stayed away for too long.
     pub fn facts_given_up(&self) -> u64 {
         self.outbox.given_up()
@@ -144,7 +149,14 @@ impl Daemon {
                 })
                 .collect(),
             signed_zones: self.signed_zones.clone(),
+            geo: self.geo(),
         }
+    }
+
+    fn geo(&self) -> Option<view::GeoView> {
+        let databases = self.setup.world.databases().to_vec();
+        let trouble = self.geo_trouble.clone();
+        (!databases.is_empty() || trouble.is_some()).then_some(view::GeoView { databases, trouble })
     }
 
     /// One service, as it stands, by one of its names or by its own.

@@ -8,6 +8,7 @@ use super::{Senses, Traffic};
 use crate::base::{Generation, Health, Now, RegionId, ServiceId, Timestamp};
 use crate::cluster::{Evidence, Standing};
 use crate::config::{Config, Mode, SwitchedBy};
+use crate::geo::Database;
 use crate::health::Verdict;
 use crate::region::{Choice, Duty, Pick, Reason};
 use crate::sign::ZoneView;
@@ -40,6 +41,19 @@ pub struct Status {
     /// Signed zones and their keys.
     #[serde(default)]
     pub signed_zones: Vec<ZoneView>,
+    /// What tells where clients are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub geo: Option<GeoView>,
+}
+
+/// What tells where clients are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GeoView {
+    /// The files, in the order in which they are laid over each other.
+    pub databases: Vec<Database>,
+    /// Why newer ones on disk cannot be taken over, if they cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// Whether workflows may start and go on.

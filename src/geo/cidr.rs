@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::runs::Runs;
-use super::world::{Database, Interned, Layer};
+use super::world::{Database, Interned, Layer, Stamp};
 use crate::base::{Mistakes, Place, Prefix, Source};
 
 /// Characters of a label.
@@ -105,6 +105,7 @@ fn layer(file: &str, labels: &BTreeMap<Prefix, (&str, Place)>) -> Layer {
             kind: "networks".to_owned(),
             built: None,
             networks: labels.len(),
+            stamp: Stamp::default(),
         },
         facts: known.facts,
         v4: Runs::nest(v4.into_iter()),

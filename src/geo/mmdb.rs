@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::facts::{Facts, Subdivision, code, location};
 use super::runs::Runs;
-use super::world::{Database, Interned, Layer, NETWORKS_MAX};
+use super::world::{Database, Interned, Layer, NETWORKS_MAX, Stamp};
 use crate::base::Timestamp;
 
 /// Precedes the metadata, which end the file.
@@ -129,6 +129,7 @@ pub fn read_mmdb(file: &str, bytes: &[u8]) -> Result<Layer, MmdbError> {
         kind,
         built: built.and_then(|seconds| Timestamp::from_second(seconds).ok()),
         networks,
+        stamp: Stamp::default(),
     };
     Ok(Layer { database, facts: walk.known.facts, v4, v6 })
 }

@@ -27,4 +27,4 @@ pub use cidr::{LABEL_MAX, parse_networks};
 pub use classes::{CLASSES_MAX, Class, Classes, ClassesError};
 pub use facts::{Code, Facts, Subdivision};
 pub use mmdb::{MmdbError, read_mmdb};
-pub use world::{Database, Known, Layer, NETWORKS_MAX, World, WorldError};
+pub use world::{Database, Known, Layer, NETWORKS_MAX, Stamp, World, WorldError};

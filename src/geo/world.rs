@@ -12,8 +12,19 @@ use crate::base::{Prefix, Timestamp};
 /// ten million.
 pub const NETWORKS_MAX: usize = 1 << 25;
 
+/// What a file looked like when it was read: another one under its name looks otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// When it was written last, in nanoseconds since 1970.
+    pub modified: i128,
+    /// In bytes.
+    pub size: u64,
+    /// Its number in the file system.
+    pub inode: u64,
+}
+
 /// What a layer was read from.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Database {
     /// The file.
     pub file: String,
@@ -23,6 +34,9 @@ pub struct Database {
     pub built: Option<Timestamp>,
     /// Networks with facts in it: neighbours with the same facts count as one.
     pub networks: usize,
+    /// What the file looked like.
+    #[serde(skip)]
+    pub stamp: Stamp,
 }
 
 /// What one database tells. Facts by number; the first are none.
@@ -32,6 +46,15 @@ pub struct Layer {
     pub(super) facts: Vec<Facts>,
     pub(super) v4: Runs<u32>,
     pub(super) v6: Runs<u128>,
+}
+
+impl Layer {
+    /// The same, read from a file that looked like this.
+    #[must_use]
+    pub fn stamped(mut self, stamp: Stamp) -> Self {
+        self.database.stamp = stamp;
+        self
+    }
 }
 
 /// All that is known of all networks.

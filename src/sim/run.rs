@@ -442,6 +442,7 @@ fn event_words(event: &Event) -> Option<(&'static str, String)> {
         Event::Released { region, owner: None, reason, .. } => ("released", format!("{region}: {reason}")),
         Event::Started { .. }
         | Event::Reloaded { .. }
+        | Event::Relocated { .. }
         | Event::Verdict { .. }
         | Event::Standing { .. }
         | Event::Dialled { .. }

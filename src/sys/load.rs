@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::geo::load_world;
 use super::keys::{load_keys, prepare_keys};
 use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
@@ -38,6 +39,14 @@ fn load_with(
     let (config, mut mistakes) = load_config(path)?;
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
+    let world = load_world(&config.geo).map(|(world, warnings)| {
+        mistakes.extend(warnings);
+        world
+    });
+    let world = world.unwrap_or_else(|more| {
+        mistakes.extend(more);
+        Arc::default()
+    });
     check_ttls(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
@@ -54,7 +63,7 @@ fn load_with(
                 mistakes.extend(more);
                 std::mem::take(&mut mistakes).sorted()
             })?;
-            let setup = Setup::new(Arc::new(config), image, workflows, keys);
+            let setup = Setup::new(Arc::new(config), image, workflows, keys).with_world(world);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

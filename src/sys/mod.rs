@@ -1,6 +1,7 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read,
 //! and a new process in place of the old one.
 
+mod geo;
 mod handover;
 mod keys;
 mod load;
@@ -8,6 +9,7 @@ mod log;
 mod passed;
 mod systemd;
 
+pub use geo::{geo_stamps, load_world};
 pub use handover::{Predecessor, Succession, Successor};
 pub use keys::{
     KeyDirectory, Moved, load_keys, prepare_keys, signed_zones, signing_key, step_keys, zone_keys,

@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod geo;
 mod dnssec;
 mod services;
 mod values;
@@ -150,6 +151,7 @@ impl<'a> Binder<'a> {
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
         let dns = self.dns(&file.dns);
+        let geo = self.geo(file.geo);
         let store = self.store(file.store);
         let zones = self.zones(file.zones, &store);
         self.dnssec_on_many_sites(&zones, &sites);
@@ -170,6 +172,7 @@ impl<'a> Binder<'a> {
             listen,
             dns,
             zones,
+            geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),

@@ -19,8 +19,8 @@ pub struct Moved {
     pub ring: KeyRing,
 }
 
-/// Moves a zone's keys on: makes those that are missing or due, and lets pass what has waited long enough. What has
-/// changed is on the disk afterwards, and not in force.
+/// Moves a zone's keys on: makes those that are missing or due, and lets pass what has waited long
+/// enough. What has changed is on the disk afterwards, and not in force.
 ///
 /// # Errors
 /// A sentence with the cure; then nothing has changed.
