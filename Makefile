@@ -1,6 +1,6 @@
 # Everything a developer needs has a short name here; each is one command that also runs alone.
 
-.PHONY: demo test test-long lint doc deny bench bench-peers clean
+.PHONY: demo fuzz test test-long lint doc deny bench bench-peers clean
 
 # The main job, in under a minute, with nothing else installed.
 demo:
@@ -16,6 +16,18 @@ TIMES ?= 20
 test-long:
 	./tests/install-tools.sh
 	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked --no-fail-fast
+
+# Looks for inputs that break the answer engine and the zone reader, SECONDS of it for each target.
+# Needs the nightly toolchain and `cargo install cargo-fuzz`; the tests run the same targets, on seeds
+# and changed seeds, with neither.
+SECONDS ?= 60
+fuzz:
+	for target in packet zone_file; do \
+	    mkdir -p tests/fuzz/corpus/$$target && \
+	    cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+	        tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+	        -max_total_time=$(SECONDS) -max_len=4096 -timeout=20 || exit 1; \
+	done
 
 lint:
 	cargo fmt --all -- --check

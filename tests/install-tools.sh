@@ -14,6 +14,9 @@ bind9-dnsutils:dig
 bind9-utils:dnssec-dsfromkey
 ldnsutils:ldns-key2ds
 openssl:openssl
+knot-dnsutils:kdig
+curl:curl
+haproxy:haproxy
 knot:knotd
 nsd:nsd
 bind9:named

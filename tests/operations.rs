@@ -562,6 +562,15 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
     // A signed zone, so that its metrics are there too.
     let config =
         config.replace("gtm.example.com.zone}", "gtm.example.com.zone, dnssec: {parent: {servers: []}}}");
+    // And a certificate is shown to whoever comes over TLS.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["ns1.example.com".to_owned()]).unwrap();
+    world.daemon.write("server.pem", &certificate.self_signed(&key).unwrap().pem());
+    world.daemon.write("server.key", &key.serialize_pem());
+    let config = config.replace(
+        "listen: {",
+        "tls: {certificate: server.pem, key: server.key}\nlisten: {tls: [\"127.0.0.1:0\"], ",
+    );
     world.daemon.write("pointsman.yaml", &config);
     world.daemon.start();
     let daemon = &world.daemon;

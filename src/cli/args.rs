@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::base::parse_span;
+use crate::base::{Prefix, parse_span};
 use crate::sys::Format;
 
 /// A health-sensing global traffic manager.
@@ -144,8 +144,26 @@ pub struct Query {
     #[arg(default_value = "A")]
     pub qtype: String,
     /// The client that asks.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub client: IpAddr,
+    /// The network that the client asks for (EDNS client subnet), such as 192.0.2.0/24.
+    #[arg(long, value_name = "NETWORK", conflicts_with = "no_edns")]
+    pub subnet: Option<Prefix>,
+    /// Asks for signatures (the DO bit).
+    #[arg(long, conflicts_with = "no_edns")]
+    pub dnssec: bool,
+    /// The largest UDP answer that the client takes.
+    #[arg(long, default_value_t = 1232, value_name = "OCTETS", conflicts_with = "no_edns")]
+    pub bufsize: u16,
+    /// Asks without EDNS.
+    #[arg(long)]
+    pub no_edns: bool,
+    /// Over UDP alone, even if not all fits; by default a truncated answer is asked for again over TCP.
+    #[arg(long, conflicts_with = "tcp")]
+    pub udp: bool,
+    /// Over TCP from the start.
+    #[arg(long)]
+    pub tcp: bool,
 }
 
 #[derive(Subcommand, Debug)]

@@ -13,9 +13,10 @@ use super::args::Common;
 use super::text::{colour, complain};
 use super::{Done, Exit};
 use crate::admin;
-use crate::config::{Config, Mode};
+use crate::config::{Balanced, Carries, Config, Mode};
 use crate::control::{self, End, Options, Reloader};
 use crate::decide::Setup;
+use crate::io::{Certificate, PemFiles};
 use crate::serve::Sockets;
 use crate::sys::{self, Format, Passed, Predecessor, Succession, Systemd};
 
@@ -76,9 +77,29 @@ fn sockets(config: &Config, passed: &mut Passed) -> Result<Sockets, Exit> {
             _ => return Err(Exit::Missing(format!("systemd passed only one of UDP and TCP for {address}"))),
         }
     }
-    let adopted = Sockets::adopt(udp, tcp, threads).map_err(|why| Exit::Missing(why.to_string()))?;
-    let bound = Sockets::bind(&rest, threads).map_err(|why| Exit::Missing(why.to_string()))?;
-    Ok(adopted.and(bound))
+    let missing = |why: &dyn std::fmt::Display| Exit::Missing(why.to_string());
+    let mut sockets = Sockets::adopt(udp, tcp, threads)
+        .map_err(|why| missing(&why))?
+        .and(Sockets::bind(&rest, threads).map_err(|why| missing(&why))?);
+    let listen = &config.listen;
+    for (addresses, carries) in [(&listen.tls, Carries::Tls), (&listen.https, Carries::Https)] {
+        for address in addresses {
+            let passed = passed.tcp(*address);
+            sockets.add_door(*address, carries, None, passed).map_err(|why| missing(&why))?;
+        }
+    }
+    for Balanced { address, from, carries } in &listen.proxy {
+        let passed = passed.tcp(*address);
+        sockets.add_door(*address, *carries, Some(from), passed).map_err(|why| missing(&why))?;
+    }
+    for address in &listen.quic {
+        let passed = passed.udp(*address).pop();
+        sockets.add_quic(*address, passed).map_err(|why| missing(&why))?;
+    }
+    if let Some(files) = &config.tls {
+        sockets.show(Certificate::open(PemFiles::from(files)).map_err(|why| missing(&why))?);
+    }
+    Ok(sockets)
 }
 
 async fn serve(

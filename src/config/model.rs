@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::base::{CheckId, ClusterId, GroupId, Health, Named, Place, RegionId, SecretRef, ServiceId};
+use crate::base::{
+    CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
+};
 use crate::sign::KeyPolicy;
 use crate::wire::{Name, RecordType};
 
@@ -23,6 +25,8 @@ pub struct Config {
     pub sites: Vec<String>,
     /// Where to listen.
     pub listen: Listen,
+    /// Who we are to clients that come over TLS, HTTPS or QUIC.
+    pub tls: Option<CertificateFiles>,
     /// Limits of the DNS side.
     pub dns: DnsLimits,
     /// Zone files.
@@ -84,10 +88,56 @@ pub struct Location {
 pub struct Listen {
     /// DNS, on UDP and TCP both.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS (RFC 7858).
+    pub tls: Vec<SocketAddr>,
+    /// DNS over HTTPS (RFC 8484).
+    pub https: Vec<SocketAddr>,
+    /// DNS over QUIC (RFC 9250).
+    pub quic: Vec<SocketAddr>,
+    /// TCP behind load balancers.
+    pub proxy: Vec<Balanced>,
     /// Read-only HTTP: status, metrics, health.
     pub http: Option<SocketAddr>,
     /// Unix socket for changes.
     pub control: PathBuf,
+}
+
+/// An address that only load balancers connect to, which say first from whom (PROXY protocol,
+/// version 2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Balanced {
+    /// Where to listen, on TCP.
+    pub address: SocketAddr,
+    /// Where the balancers are. Whoever else connects is sent away: it could claim to be anybody.
+    pub from: Vec<Prefix>,
+    /// What follows.
+    pub carries: Carries,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carries {
+    /// DNS over TCP (RFC 7766).
+    #[default]
+    Dns,
+    /// DNS over TLS (RFC 7858).
+    Tls,
+    /// DNS over HTTPS (RFC 8484).
+    Https,
+}
+
+/// The certificate that this server shows, and its key, as PEM files.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Where the configuration names it.
+    pub certificate_place: Place,
+    /// The key.
+    pub key: PathBuf,
+    /// Where the configuration names it.
+    pub key_place: Place,
 }
 
 /// Limits of the DNS side.
@@ -95,9 +145,10 @@ pub struct Listen {
 pub struct DnsLimits {
     /// Threads that answer UDP, each with a socket of its own per address.
     pub udp_threads: usize,
-    /// TCP connections at once, over all clients.
+    /// TCP connections at once, over all clients; those over TLS, HTTPS and QUIC together may be
+    /// as many again.
     pub tcp_connections_max: usize,
-    /// TCP connections at once from one address.
+    /// The same from one IPv4 address or IPv6 /64.
     pub tcp_connections_per_client_max: usize,
     /// An idle TCP connection is closed after this long (RFC 7766 §6.2.3).
     pub tcp_idle: Duration,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
-use super::model::{AllDown, HttpMethod, Mode, SilentMeans, SwitchedBy, UnreachableWriter};
+use super::model::{AllDown, Carries, HttpMethod, Mode, SilentMeans, SwitchedBy, UnreachableWriter};
 use super::read::{Entries, Placed};
 use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
@@ -26,6 +26,7 @@ pub struct File {
     pub site: Option<Site>,
     pub sites: Option<Vec<Placed<String>>>,
     pub listen: Option<Listen>,
+    pub tls: Option<Placed<Certificate>>,
     #[serde(default)]
     pub dns: Dns,
     #[serde(default)]
@@ -67,8 +68,32 @@ pub struct Location {
 #[serde(deny_unknown_fields)]
 pub struct Listen {
     pub dns: Vec<Placed<String>>,
+    #[serde(default)]
+    pub tls: Vec<Placed<String>>,
+    #[serde(default)]
+    pub https: Vec<Placed<String>>,
+    #[serde(default)]
+    pub quic: Vec<Placed<String>>,
+    #[serde(default)]
+    pub proxy: Vec<Balanced>,
     pub http: Option<Placed<String>>,
     pub control: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Balanced {
+    pub address: Placed<String>,
+    pub from: Placed<Vec<Placed<String>>>,
+    #[serde(default)]
+    pub carries: Carries,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub certificate: Placed<PathBuf>,
+    pub key: Placed<PathBuf>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -12,6 +12,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         }
     };
     check("`listen`", old.listen == new.listen);
+    check("`tls` from or to none", old.tls.is_some() == new.tls.is_some());
     check("`dns`", old.dns == new.dns);
     check("`site`", old.site.name == new.site.name);
     check("`store`", old.state_directory() == new.state_directory());

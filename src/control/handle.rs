@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::base::Now;
+use crate::base::{Now, Timestamp};
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
 use crate::health::Finding;
@@ -49,6 +49,8 @@ pub struct Running {
     pub serving: bool,
     /// What was counted of queries so far.
     pub counts: Counts,
+    /// Until when the certificate is valid that clients are shown.
+    pub certificate_ends: Option<Timestamp>,
 }
 
 /// The daemon is gone.

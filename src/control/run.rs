@@ -26,9 +26,9 @@ use crate::cluster::NodeView;
 use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
-use crate::io::{Clock, Net};
+use crate::io::{Certificate, Clock, Net, PemFiles};
 use crate::probe::{Probes, Report};
-use crate::serve::{Server, Sockets};
+use crate::serve::{Server, Sockets, renew};
 use crate::sign::{ZoneKeys, ZoneView};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
@@ -411,6 +411,11 @@ impl Control {
             self.probes = Some(probes);
             inputs.reports = reports;
         }
+        if let (Some(certificate), Some(files)) = (self.certificate(), &setup.config.tls) {
+            certificate.follow(PemFiles::from(files));
+            // In the background: a file may lie on a mount that hangs.
+            tokio::spawn(renew(Arc::clone(certificate)));
+        }
         self.signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
         self.daemon.reconfigure(setup, words.clone());
         self.daemon.sign(signed);
@@ -545,9 +550,16 @@ impl Control {
         self.systemd.status(&format!("serving {} addresses", addresses.len()));
     }
 
+    /// What clients are shown over TLS, or will be.
+    fn certificate(&self) -> Option<&Arc<Certificate>> {
+        let waiting = self.sockets.as_ref().and_then(Sockets::certificate);
+        self.server.as_ref().and_then(Server::certificate).or(waiting)
+    }
+
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
-        Running { now: Clock.now(), serving: self.server.is_some(), counts }
+        let certificate_ends = self.certificate().map(|certificate| certificate.ends());
+        Running { now: Clock.now(), serving: self.server.is_some(), counts, certificate_ends }
     }
 
     async fn begin_to_stop(&mut self) {

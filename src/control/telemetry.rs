@@ -51,6 +51,10 @@ pub(super) fn describe() {
         "0 if the configuration on disk could not be taken over."
     );
     describe_gauge!(
+        "pointsman_tls_certificate_expiry_timestamp_seconds",
+        "Until when the certificate is valid that clients are shown, in seconds since 1970."
+    );
+    describe_gauge!(
         "pointsman_geo_reload_success",
         "0 if newer data on where clients are could not be taken over."
     );
@@ -194,6 +198,9 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     gauge!("pointsman_table_generation").set(daemon.generation().0 as f64);
     gauge!("pointsman_automation_enabled").set(bit(daemon.automation().enabled));
     gauge!("pointsman_store_healthy").set(bit(daemon.store_trouble().is_none()));
+    if let Some(ends) = running.certificate_ends {
+        gauge!("pointsman_tls_certificate_expiry_timestamp_seconds").set(ends.as_second() as f64);
+    }
     counter!("pointsman_journal_facts_lost_total").absolute(daemon.facts_given_up());
     regions(daemon, config);
     checks(daemon, config, running);

@@ -5,6 +5,7 @@
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
 //! the environment: a check that goes through a proxy checks the proxy.
 
+mod certificate;
 mod clock;
 mod contact;
 pub mod dns;
@@ -18,6 +19,7 @@ mod secret;
 mod tls;
 pub mod web;
 
+pub use certificate::{Certificate, Identity, PemFiles, Unusable, is_open_to_everybody};
 pub use clock::{Clock, Deadline, Late};
 pub use contact::{Close, Contact, Phases, show};
 pub use failure::{Class, Failure};

@@ -119,7 +119,7 @@ fn verifier(
         .map_err(|why| format!("{}: {why}", path.display()))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let fail = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let mut found = Vec::new();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|why| fail(&why))? {
@@ -134,13 +134,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     // The error of a PEM reader speaks of lines, never of what stands in them.
     PrivateKeyDer::from_pem_file(path).map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// What tells that a file has changed: modified at (seconds, nanoseconds), bytes, inode.
-type Stamp = (i64, i64, u64, u64);
+pub(super) type Stamp = (i64, i64, u64, u64);
 
 #[derive(Debug)]
 struct Kept {
@@ -192,7 +192,7 @@ impl Trusts {
     }
 }
 
-fn stamp(path: &Path) -> Result<Stamp, String> {
+pub(super) fn stamp(path: &Path) -> Result<Stamp, String> {
     let metadata = std::fs::metadata(path).map_err(|why| format!("{}: {why}", path.display()))?;
     if !metadata.is_file() {
         return Err(format!("{}: not a regular file", path.display()));

@@ -45,7 +45,9 @@ struct State {
 /// A connection's right to be there.
 pub(super) struct Seat {
     pub(super) hall: Rc<Hall>,
-    client: IpAddr,
+    transport: Transport,
+    /// On whom it counts, once that is known.
+    client: Option<IpAddr>,
 }
 
 /// Why a connection was closed, other than by its client or for idleness.
@@ -68,21 +70,21 @@ impl Hall {
         Rc::new(Self { table, limits, stop, published, state: RefCell::new(state) })
     }
 
-    /// Lets a client in, or counts it as one too many.
-    pub(super) fn seat(self: &Rc<Self>, client: IpAddr, transport: Transport) -> Option<Seat> {
-        let client = whose(client);
+    /// Lets somebody in, or counts it as one too many.
+    pub(super) fn enter(self: &Rc<Self>, transport: Transport) -> Option<Seat> {
         let mut state = self.state.borrow_mut();
-        let of_client = state.clients.get(&client).copied().unwrap_or_default();
-        let fits = state.connections < self.limits.tcp_connections_max
-            && of_client < self.limits.tcp_connections_per_client_max;
-        if fits {
+        if state.connections < self.limits.tcp_connections_max {
             state.connections += 1;
-            state.clients.insert(client, of_client + 1);
+            return Some(Seat { hall: Rc::clone(self), transport, client: None });
         }
         drop(state);
-        let told = Told::of(transport);
-        self.count(if fits { told.accepted } else { told.refused });
-        fits.then(|| Seat { hall: Rc::clone(self), client })
+        self.count(Told::of(transport).refused);
+        None
+    }
+
+    /// Whether half of the seats are taken: time to be careful.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.state.borrow().connections > self.limits.tcp_connections_max / 2
     }
 
     /// Has a message answered, and `take` the answer; `None` if there is none.
@@ -94,11 +96,6 @@ impl Hall {
         len.and_then(|len| scratch.get(..len)).map(take)
     }
 
-    /// Counts a connection that ended badly.
-    pub(super) fn broken(&self, transport: Transport) {
-        self.count(Told::of(transport).broken);
-    }
-
     pub(super) fn count(&self, counter: Counter) {
         let counts = &mut self.state.borrow_mut().desk.counts;
         counts.add(counter);
@@ -106,14 +103,39 @@ impl Hall {
     }
 }
 
+impl Seat {
+    /// Tells whose it is. A client that has its share of seats already is counted as one too many.
+    pub(super) fn taken_by(mut self, client: IpAddr) -> Option<Self> {
+        let (hall, whose) = (Rc::clone(&self.hall), whose(client));
+        let mut state = hall.state.borrow_mut();
+        let of_client = state.clients.get(&whose).copied().unwrap_or_default();
+        let fits = of_client < hall.limits.tcp_connections_per_client_max;
+        if fits {
+            state.clients.insert(whose, of_client + 1);
+            self.client = Some(whose);
+        }
+        drop(state);
+        let told = Told::of(self.transport);
+        hall.count(if fits { told.accepted } else { told.refused });
+        fits.then_some(self)
+    }
+
+    /// Counts that the connection ended badly.
+    pub(super) fn broken(&self) {
+        self.hall.count(Told::of(self.transport).broken);
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.hall.state.borrow_mut();
         state.connections -= 1;
-        if let Some(count) = state.clients.get_mut(&self.client) {
+        if let Some(client) = self.client
+            && let Some(count) = state.clients.get_mut(&client)
+        {
             *count -= 1;
             if *count == 0 {
-                state.clients.remove(&self.client);
+                state.clients.remove(&client);
             }
         }
     }

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::published::Published;
 use super::socket::Sockets;
-use super::{tcp, udp};
-use crate::config::DnsLimits;
+use super::{streams, udp};
+use crate::config::{Carries, DnsLimits};
 use crate::dns::Counts;
+use crate::io::Certificate;
 use crate::table::Table;
 
 /// Threads that answer from the published table. They do nothing else, and nobody else runs on
@@ -20,13 +21,14 @@ use crate::table::Table;
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
-    stop_tcp: CancellationToken,
+    stop_streams: CancellationToken,
     threads: Vec<JoinHandle<()>>,
     published: Vec<Arc<Published>>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Server {
-    /// Starts a thread per UDP socket, and one for TCP. `table` may be swapped at any time; each
+    /// Starts a thread per UDP socket, one for TCP, and one for TLS, HTTPS and QUIC. `table` may be swapped at any time; each
     /// query is answered from one table.
     ///
     /// # Errors
@@ -34,9 +36,10 @@ impl Server {
     pub fn start(sockets: Sockets, table: Arc<ArcSwap<Table>>, limits: &DnsLimits) -> io::Result<Self> {
         let mut server = Self {
             stop: Arc::default(),
-            stop_tcp: CancellationToken::new(),
+            stop_streams: CancellationToken::new(),
             threads: Vec::new(),
             published: Vec::new(),
+            certificate: sockets.certificate.clone(),
         };
         for (nth, udp) in sockets.udp.into_iter().enumerate() {
             let worker = udp::Worker {
@@ -48,16 +51,28 @@ impl Server {
             };
             server.spawn(format!("dns-udp-{nth}"), move || worker.run())?;
         }
-        if !sockets.tcp.is_empty() {
+        let (plain, secure): (Vec<_>, Vec<_>) =
+            sockets.doors.into_iter().partition(|door| door.carries == Carries::Dns);
+        let threads = [
+            ("dns-tcp", plain, Vec::new(), None),
+            // Handshakes are dear: whoever comes in clear must not wait behind them.
+            ("dns-tls", secure, sockets.quic, sockets.certificate),
+        ];
+        for (name, doors, quic, certificate) in threads {
+            if doors.is_empty() && quic.is_empty() {
+                continue;
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let worker = tcp::Worker {
-                listeners: sockets.tcp,
-                table,
+            let worker = streams::Worker {
+                doors,
+                quic,
+                certificate,
+                table: Arc::clone(&table),
                 limits: limits.clone(),
-                stop: server.stop_tcp.clone(),
+                stop: server.stop_streams.clone(),
                 published: server.publish(),
             };
-            server.spawn("dns-tcp".to_owned(), move || worker.run(&runtime))?;
+            server.spawn(name.to_owned(), move || worker.run(runtime))?;
         }
         Ok(server)
     }
@@ -69,6 +84,11 @@ impl Server {
             sum += published.load();
         }
         sum
+    }
+
+    /// The certificate that clients are shown.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
     }
 
     /// A thread has ended that should not have: by a panic, since they do not end otherwise.
@@ -95,7 +115,7 @@ impl Server {
 
     fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.stop_tcp.cancel();
+        self.stop_streams.cancel();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a DNS thread had ended by a panic");

@@ -4,11 +4,16 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::door::Door;
 use super::mmsg::{ignore_path_mtu, tell_destination};
 use super::udp::WAKE;
+use crate::base::Prefix;
+use crate::config::Carries;
+use crate::io::Certificate;
 
 /// Queries wait in the kernel while all threads are busy: this much of them, as far as
 /// `net.core.rmem_max` allows.
@@ -22,7 +27,9 @@ const PORTS_TRIED: usize = 16;
 #[derive(Debug, Default)]
 pub struct Sockets {
     pub(super) udp: Vec<Udp>,
-    pub(super) tcp: Vec<TcpListener>,
+    pub(super) doors: Vec<Door>,
+    pub(super) quic: Vec<UdpSocket>,
+    pub(super) certificate: Option<Arc<Certificate>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +62,7 @@ impl Sockets {
                 match bind_both(*address, udp_threads) {
                     Ok((udp, tcp)) => {
                         sockets.udp.extend(udp);
-                        sockets.tcp.push(tcp);
+                        sockets.doors.push(plain(tcp));
                         break;
                     }
                     Err(BindError { transport: "UDP", error, .. })
@@ -98,15 +105,64 @@ impl Sockets {
             let address = socket.local_addr().map_err(|error| unbound("TCP", error))?;
             let wrong = |error| BindError { address, transport: "TCP", error };
             socket.set_nonblocking(true).map_err(wrong)?;
-            sockets.tcp.push(socket);
+            sockets.doors.push(plain(socket));
         }
         Ok(sockets)
+    }
+
+    /// Adds a listener for connections, bound to this address unless it is `passed` in. Without
+    /// `balancers` it is for whoever comes.
+    ///
+    /// # Errors
+    /// Names the address and, where there is one, the cure.
+    pub fn add_door(
+        &mut self,
+        address: SocketAddr,
+        carries: Carries,
+        balancers: Option<&[Prefix]>,
+        passed: Option<TcpListener>,
+    ) -> Result<(), BindError> {
+        let transport = match carries {
+            Carries::Dns => "TCP",
+            Carries::Tls => "TLS",
+            Carries::Https => "HTTPS",
+        };
+        let wrong = |error| BindError { address, transport, error };
+        let listener = match passed {
+            None => bind_tcp(address).map_err(wrong)?,
+            Some(listener) => {
+                listener.set_nonblocking(true).map_err(wrong)?;
+                listener
+            }
+        };
+        self.doors.push(Door { listener, carries, balancers: balancers.map(Arc::from) });
+        Ok(())
+    }
+
+    /// Adds a socket for QUIC, bound to this address unless it is `passed` in.
+    ///
+    /// # Errors
+    /// Names the address and, where there is one, the cure.
+    pub fn add_quic(&mut self, address: SocketAddr, passed: Option<UdpSocket>) -> Result<(), BindError> {
+        let wrong = |error| BindError { address, transport: "QUIC", error };
+        self.quic.push(match passed {
+            None => bind_quic(address).map_err(wrong)?,
+            Some(socket) => socket,
+        });
+        Ok(())
+    }
+
+    /// Shows this certificate to clients that come over TLS, HTTPS and QUIC.
+    pub fn show(&mut self, certificate: Arc<Certificate>) {
+        self.certificate = Some(certificate);
     }
 
     /// These and those: sockets from systemd beside those the configuration names.
     pub fn and(mut self, others: Self) -> Self {
         self.udp.extend(others.udp);
-        self.tcp.extend(others.tcp);
+        self.doors.extend(others.doors);
+        self.quic.extend(others.quic);
+        self.certificate = self.certificate.or(others.certificate);
         self
     }
 
@@ -117,9 +173,26 @@ impl Sockets {
         addresses
     }
 
-    /// Where TCP is served.
+    /// Where TCP is served to whoever comes.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|tcp| tcp.local_addr().ok()).collect()
+        self.addresses(Carries::Dns, false)
+    }
+
+    /// Where connections come in that carry this, from balancers or from whoever comes.
+    pub fn addresses(&self, carries: Carries, proxied: bool) -> Vec<SocketAddr> {
+        let doors = self.doors.iter();
+        let doors = doors.filter(|door| door.carries == carries && door.balancers.is_some() == proxied);
+        doors.filter_map(|door| door.listener.local_addr().ok()).collect()
+    }
+
+    /// Where QUIC is served.
+    pub fn quic_addresses(&self) -> Vec<SocketAddr> {
+        self.quic.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// The certificate that clients are shown.
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
     }
 
     /// A copy of one of the UDP sockets.
@@ -132,9 +205,10 @@ impl Sockets {
     /// # Errors
     /// Of dup(2).
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
-        let udp = self.udp.iter().map(|udp| udp.socket.as_fd().try_clone_to_owned());
-        let tcp = self.tcp.iter().map(|tcp| tcp.as_fd().try_clone_to_owned());
-        udp.chain(tcp).collect()
+        let udp = self.udp.iter().map(|udp| udp.socket.as_fd());
+        let quic = self.quic.iter().map(UdpSocket::as_fd);
+        let doors = self.doors.iter().map(|door| door.listener.as_fd());
+        udp.chain(quic).chain(doors).map(|socket| socket.try_clone_to_owned()).collect()
     }
 }
 
@@ -156,6 +230,24 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn plain(listener: TcpListener) -> Door {
+    Door { listener, carries: Carries::Dns, balancers: None }
+}
+
+/// One socket for all clients: a QUIC connection may go on from another address (RFC 9000 §9),
+/// and must not end up with another thread there.
+fn bind_quic(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel takes what it allows of these; less is no reason not to serve.
+    let _ = socket.set_recv_buffer_size(QUEUE_OCTETS);
+    let _ = socket.set_send_buffer_size(QUEUE_OCTETS);
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 

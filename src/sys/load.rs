@@ -9,7 +9,7 @@ use super::keys::{load_keys, prepare_keys};
 use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
-use crate::io::Clock;
+use crate::io::{Clock, Identity, PemFiles, Unusable, is_open_to_everybody};
 use crate::table::Image;
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
@@ -37,6 +37,7 @@ fn load_with(
     prepare: impl FnOnce(&Config, Timestamp) -> Result<Mistakes, Mistakes>,
 ) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
+    check_certificate(&config, &mut mistakes);
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
     let world = load_world(&config.geo).map(|(world, warnings)| {
@@ -161,6 +162,26 @@ fn parse_zone(
         let text = std::fs::read_to_string(&real).map_err(|why| why.to_string())?;
         Ok(Source::new(file.display().to_string(), text))
     })
+}
+
+/// Looks whether clients could be shown the certificate that the configuration names.
+fn check_certificate(config: &Config, mistakes: &mut Mistakes) {
+    let Some(files) = &config.tls else { return };
+    match Identity::read(&PemFiles::from(files)) {
+        Ok(identity) if identity.ends() <= Clock.now().wall => {
+            mistakes
+                .warn(&files.certificate_place, format!("the certificate expired at {}", identity.ends()))
+                .help("clients that check certificates will not connect; once it is renewed it is taken into use by itself");
+        }
+        Ok(_) => {}
+        Err(Unusable::Certificate(why)) => drop(mistakes.error(&files.certificate_place, why)),
+        Err(Unusable::Key(why)) => drop(mistakes.error(&files.key_place, why)),
+    }
+    if is_open_to_everybody(&files.key) {
+        mistakes
+            .warn(&files.key_place, format!("everybody on this machine can read {}", files.key.display()))
+            .help("`chmod o-rw` it; a group that the daemon is in may read it");
+    }
 }
 
 fn load_zones(config: &Config, mistakes: &mut Mistakes) -> Vec<Zone> {

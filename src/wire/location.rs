@@ -57,8 +57,12 @@ pub(super) fn write(octets: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     let sign = if altitude < 0 { "-" } else { "" };
     write!(f, "{sign}{}.{:02}m", altitude.abs() / 100, altitude.abs() % 100)?;
     for size in [size, horizontal, vertical] {
-        let metres = u64::from(size >> 4) * 10u64.pow(u32::from(size & 15));
-        write!(f, " {}.{:02}m", metres / 100, metres % 100)?;
+        // One digit and a power of ten: from a metre on there are no parts of one.
+        let centimetres = u64::from(size >> 4) * 10u64.pow(u32::from(size & 15));
+        match centimetres / 100 {
+            0 => write!(f, " 0.{centimetres:02}m")?,
+            metres => write!(f, " {metres}m")?,
+        }
     }
     Ok(())
 }
@@ -139,17 +143,11 @@ mod tests {
     #[test]
     fn reads_and_writes_the_examples_of_rfc_1876() {
         for (text, full) in [
-            (
-                "42 21 54 N 71 06 18 W -24m 30m",
-                "42 21 54.000 N 71 6 18.000 W -24.00m 30.00m 10000.00m 10.00m",
-            ),
-            (
-                "42 21 43.952 N 71 5 6.344 W -24m 1m 200m",
-                "42 21 43.952 N 71 5 6.344 W -24.00m 1.00m 200.00m 10.00m",
-            ),
-            ("52 14 05 N 00 08 50 E 10m", "52 14 5.000 N 0 8 50.000 E 10.00m 1.00m 10000.00m 10.00m"),
-            ("32 7 19 S 116 2 25 E 10m 0.5m 1m 1m", "32 7 19.000 S 116 2 25.000 E 10.00m 0.50m 1.00m 1.00m"),
-            ("0 N 180 w 0", "0 0 0.000 N 180 0 0.000 W 0.00m 1.00m 10000.00m 10.00m"),
+            ("42 21 54 N 71 06 18 W -24m 30m", "42 21 54.000 N 71 6 18.000 W -24.00m 30m 10000m 10m"),
+            ("42 21 43.952 N 71 5 6.344 W -24m 1m 200m", "42 21 43.952 N 71 5 6.344 W -24.00m 1m 200m 10m"),
+            ("52 14 05 N 00 08 50 E 10m", "52 14 5.000 N 0 8 50.000 E 10.00m 1m 10000m 10m"),
+            ("32 7 19 S 116 2 25 E 10m 0.5m 1m 1m", "32 7 19.000 S 116 2 25.000 E 10.00m 0.50m 1m 1m"),
+            ("0 N 180 w 0", "0 0 0.000 N 180 0 0.000 W 0.00m 1m 10000m 10m"),
         ] {
             let wire = read(text).unwrap();
             let mut shown = String::new();

@@ -167,20 +167,48 @@ impl Reader<'_> {
     }
 }
 
+/// What a query says by EDNS.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AskEdns {
+    /// The largest UDP payload the client takes.
+    pub payload: u16,
+    /// Whether it wants signatures.
+    pub dnssec_ok: bool,
+    /// Options: code and value.
+    pub options: Vec<(u16, Vec<u8>)>,
+}
+
 /// Writes a query: recursion not asked for, EDNS with this UDP payload if any.
 pub fn ask(id: u16, name: &Name, rtype: RecordType, payload: Option<u16>) -> Vec<u8> {
-    let additionals = u8::from(payload.is_some());
+    let edns = payload.map(|payload| AskEdns { payload, ..AskEdns::default() });
+    ask_by_edns(id, name, rtype, edns.as_ref())
+}
+
+/// [`ask`] with all that EDNS can say. Options of more than 64 KiB are cut off.
+pub fn ask_by_edns(id: u16, name: &Name, rtype: RecordType, edns: Option<&AskEdns>) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER_OCTETS + name.as_wire().len() + 4 + 11);
     message.extend(id.to_be_bytes());
-    message.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, additionals]);
+    message.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())]);
     message.extend_from_slice(name.as_wire());
     message.extend(rtype.0.to_be_bytes());
     message.extend(Class::IN.0.to_be_bytes());
-    if let Some(payload) = payload {
+    if let Some(edns) = edns {
+        let mut options = Vec::new();
+        for (code, value) in &edns.options {
+            let after = options.len() + 4 + value.len();
+            if after > usize::from(u16::MAX) {
+                break;
+            }
+            options.extend(code.to_be_bytes());
+            options.extend((value.len() as u16).to_be_bytes());
+            options.extend(value);
+        }
         message.push(0);
         message.extend(RecordType::OPT.0.to_be_bytes());
-        message.extend(payload.to_be_bytes());
-        message.extend([0; 6]);
+        message.extend(edns.payload.to_be_bytes());
+        message.extend([0, 0, u8::from(edns.dnssec_ok) << 7, 0]);
+        message.extend((options.len() as u16).to_be_bytes());
+        message.extend(options);
     }
     message
 }
@@ -194,77 +222,9 @@ impl fmt::Display for Record {
     }
 }
 
-impl fmt::Display for Message {
-    /// As `dig` does.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, ";; ->>HEADER<<- opcode: {}, status: {}, id: {}", self.opcode(), self.rcode(), self.id)?;
-        f.write_str(";; flags:")?;
-        self.flag_words().try_for_each(|word| write!(f, " {word}"))?;
-        let [answers, authorities, additionals] = &self.sections;
-        writeln!(
-            f,
-            "; QUERY: {}, ANSWER: {}, AUTHORITY: {}, ADDITIONAL: {}",
-            self.questions.len(),
-            answers.len(),
-            authorities.len(),
-            additionals.len() + usize::from(self.opt.is_some())
-        )?;
-        if let Some(opt) = &self.opt {
-            let dnssec_ok = if opt.flags >> 15 != 0 { " do" } else { "" };
-            writeln!(f, "\n;; OPT PSEUDOSECTION:")?;
-            writeln!(f, "; EDNS: version: {}, flags:{dnssec_ok}; udp: {}", opt.version, opt.payload)?;
-            for (code, value) in &opt.options {
-                write!(f, "; OPT={code}: ")?;
-                super::encoding::write_hex(value, f)?;
-                writeln!(f)?;
-            }
-        }
-        if !self.questions.is_empty() {
-            writeln!(f, "\n;; QUESTION SECTION:")?;
-        }
-        for (name, rtype, class) in &self.questions {
-            writeln!(f, ";{}\t\t{class}\t{rtype}", ShowName(name))?;
-        }
-        for (section, title) in self.sections.iter().zip(["ANSWER", "AUTHORITY", "ADDITIONAL"]) {
-            if !section.is_empty() {
-                writeln!(f, "\n;; {title} SECTION:")?;
-            }
-            section.iter().try_for_each(|record| writeln!(f, "{record}"))?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prints_as_dig_does() {
-        let mut reply = ask(4711, &Name::parse("www.example").unwrap(), RecordType::MX, Some(1232));
-        reply[2] = 0x85;
-        reply[7] = 1;
-        let opt = reply.split_off(reply.len() - 11);
-        reply.extend(b"\xc0\x0c\x00\x0f\x00\x01\x00\x00\x01\x2c\x00\x09\x00\x0a\x04mail\xc0\x10");
-        reply.extend(opt);
-        let message = Message::read(&reply).unwrap();
-        assert_eq!(
-            message.to_string(),
-            "\
-;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 4711
-;; flags: qr aa rd; QUERY: 1, ANSWER: 1, AUTHORITY: 0, ADDITIONAL: 1
-
-;; OPT PSEUDOSECTION:
-; EDNS: version: 0, flags:; udp: 1232
-
-;; QUESTION SECTION:
-;www.example.\t\tIN\tMX
-
-;; ANSWER SECTION:
-www.example.\t300\tIN\tMX\t10 mail.example.
-"
-        );
-    }
 
     #[test]
     fn says_which_part_is_broken() {

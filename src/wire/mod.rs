@@ -3,9 +3,11 @@
 //! Numbers and their mnemonics (`code`), names owned and bare (`name`, `raw`), what each type
 //! of record is made of and how that reads and prints (`field`, `rdata`, and the parts too big
 //! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`,
-//! `option`), the writer of a reply (`writer`), and whole messages for people (`message`).
+//! `option`), the writer of a reply (`writer`), and whole messages for people (`message`), as
+//! they print (`dig`).
 
 mod code;
+mod dig;
 mod encoding;
 mod field;
 mod hash;
@@ -27,7 +29,7 @@ pub use encoding::{Base64, write_base64};
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
 pub use index::NameIndex;
-pub use message::{Message, Opt, Record, ask};
+pub use message::{AskEdns, Message, Opt, Record, ask, ask_by_edns};
 pub use name::{LABEL_OCTETS_MAX, Labels, NAME_OCTETS_MAX, Name, NameError, write_label};
 pub use option::{CLIENT_COOKIE_OCTETS, ClientSubnet, Cookie, Malformed, Options, option_code};
 pub use query::{Edns, Fault, HEADER_OCTETS, Query, Question};

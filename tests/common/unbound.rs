@@ -1,6 +1,7 @@
 //! A real recursive resolver, to which the zone is delegated.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +22,21 @@ impl Unbound {
 
     /// Starts it. `None`: it is not installed.
     pub fn start(zone: &str, authority: SocketAddr) -> Option<Self> {
+        let at = format!("{}@{}", authority.ip(), authority.port());
+        Self::start_with(&format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n"))
+    }
+
+    /// Starts one that asks over TLS, and checks the certificate.
+    pub fn start_forwarding(zone: &str, authority: SocketAddr, host: &str, ca: &Path) -> Option<Self> {
+        let at = format!("{}@{}#{host}", authority.ip(), authority.port());
+        Self::start_with(&format!(
+            "server:\n  tls-cert-bundle: \"{}\"\n\
+             forward-zone:\n  name: \"{zone}\"\n  forward-addr: {at}\n  forward-tls-upstream: yes\n",
+            ca.display()
+        ))
+    }
+
+    fn start_with(authority: &str) -> Option<Self> {
         let binary = find("unbound", "unbound", &["/usr/sbin"])?;
         let scratch = Scratch::new("unbound");
         let (directory, port) = (scratch.path().display(), ports::free());
@@ -42,15 +58,10 @@ impl Unbound {
   access-control: 127.0.0.0/8 allow
   do-not-query-localhost: no
   module-config: \"iterator\"
-stub-zone:
-  name: \"{zone}\"
-  stub-addr: {}@{}
-  stub-prime: no
+{authority}
 remote-control:
   control-enable: no
-",
-            authority.ip(),
-            authority.port()
+"
         );
         let file = scratch.path().join("unbound.conf");
         std::fs::write(&file, config).unwrap();

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod differential;
+mod dig;
 mod ferret;
 mod reply;
 #[path = "../common/times.rs"]

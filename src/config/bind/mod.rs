@@ -7,6 +7,7 @@ mod checks;
 mod clusters;
 mod geo;
 mod dnssec;
+mod listen;
 mod services;
 mod values;
 mod workflows;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{
-    Check, Cluster, Config, DnsLimits, Group, Layer, Listen, Location, Mode, Region, Schedule, Service, Site,
-    Store, ZoneFile,
+    Check, Cluster, Config, DnsLimits, Group, Layer, Location, Mode, Region, Schedule, Service, Site, Store,
+    ZoneFile,
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
@@ -149,7 +150,8 @@ impl<'a> Binder<'a> {
                 .help("write `version: 1`");
         }
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
-        let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen));
+        let tls = file.tls.map(|tls| self.certificate(tls));
+        let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen, tls.as_ref()));
         let dns = self.dns(&file.dns);
         let geo = self.geo(file.geo);
         let store = self.store(file.store);
@@ -170,6 +172,7 @@ impl<'a> Binder<'a> {
             site,
             sites,
             listen,
+            tls,
             dns,
             zones,
             geo,
@@ -208,21 +211,6 @@ impl<'a> Binder<'a> {
                 .help("`sites` lists every site that shares this configuration, this one too");
         }
         (Site { name, location }, listed)
-    }
-
-    fn listen(&mut self, listen: &spec::Listen) -> Listen {
-        let mut dns = Vec::new();
-        for text in &listen.dns {
-            if let Some(address) = self.socket_address(text) {
-                if dns.contains(&address) {
-                    self.mistakes.error(&text.place, format!("{address} is listed twice"));
-                }
-                dns.push(address);
-            }
-        }
-        let http = listen.http.as_ref().and_then(|text| self.socket_address(text));
-        let control = self.around.control(listen.control.as_deref());
-        Listen { dns, http, control }
     }
 
     fn dns(&mut self, dns: &spec::Dns) -> DnsLimits {

@@ -1,0 +1,91 @@
+//! What fuzzers feed octets to. Each function takes anything and must return; what it claims of the
+//! outcome is asserted. `main.rs` runs them on the stable toolchain, `fuzz_targets` under cargo-fuzz.
+
+use std::path::Path;
+
+use pointsman::base::{Generation, Named, Source};
+use pointsman::dns::{Asker, Desk, Transport, answer};
+use pointsman::table::{Image, Table};
+use pointsman::wire::{HEADER_OCTETS, Message, Name, Rcode, RecordType, ask, suffixes};
+use pointsman::zone;
+
+/// The longest answer over UDP, whatever the client takes.
+const UDP_MAX: usize = 1232;
+/// So many names and types of a made-up zone are asked for.
+const ASKED_MAX: usize = 64;
+
+/// A message from the network: the first octet says over what, and how much room there is.
+pub fn packet(table: &Table, input: &[u8]) {
+    let Some((how, message)) = input.split_first() else { return };
+    let transport = match how & 7 {
+        0..=3 => Transport::Udp,
+        4 => Transport::Tls,
+        5 => Transport::Https,
+        6 => Transport::Quic,
+        _ => Transport::Tcp,
+    };
+    let room = if how & 8 == 0 { 65_535 } else { usize::from(how >> 4) * 8 };
+    let mut out = vec![0; room];
+    let asker = Asker { client: [192, 0, 2, 200].into(), transport };
+    let mut desk = Desk::new(fastrand::Rng::with_seed(1), 0);
+    let Some(len) = answer(message, &mut out, table, &asker, &mut desk) else { return };
+    let reply = Message::read(&out[..len]).unwrap_or_else(|why| panic!("{why}: {message:?}"));
+    assert_eq!(out[..2], message[..2], "the id goes back");
+    assert!(reply.flags & 0x8000 != 0, "it says that it is a response");
+    assert!(message[2] & 0x80 == 0, "a response is not answered");
+    assert!(transport != Transport::Udp || len <= UDP_MAX, "{len} octets over UDP");
+    assert!(reply.questions.len() <= 1);
+    if let [(name, ..)] = &reply.questions[..] {
+        let asked = &message[HEADER_OCTETS..][..name.len()];
+        assert!(name == asked, "the question goes back as it was");
+    }
+    // What people are shown of it does not fail either.
+    assert!(!reply.to_string().is_empty());
+    if let Ok(query) = Message::read(message) {
+        assert!(!query.to_string().is_empty());
+    }
+}
+
+/// The text of a zone file: read, compiled, and asked for everything in it.
+pub fn zone_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let apex = Name::parse("example.com").expect("it is a name");
+    let mut no_files = |_: &Path| Err("no files here".to_owned());
+    let zone = match zone::parse(&Source::new("zone", &*text), &apex, &mut no_files) {
+        Ok((zone, _)) => zone,
+        Err(mistakes) => {
+            assert!(!mistakes.render(false).is_empty(), "a refusal has a reason");
+            return;
+        }
+    };
+    let names: Vec<(Vec<u8>, RecordType)> = zone
+        .owners()
+        .flat_map(|owner| owner.sets().map(move |set| (owner.name().to_vec(), set.rtype())))
+        .take(ASKED_MAX)
+        .collect();
+    let Ok((image, _)) = Image::with_services(&[zone], &Named::default()) else { return };
+    let table = Table::new(Generation(1), image, Vec::new());
+    for (name, rtype) in names {
+        for name in suffixes(&name).take(2) {
+            ask_for(&table, name, rtype);
+        }
+        let below = [b"\x01q", &name[..]].concat();
+        ask_for(&table, &below, rtype);
+    }
+}
+
+fn ask_for(table: &Table, name: &[u8], rtype: RecordType) {
+    let Ok(name) = Name::from_wire(name) else { return };
+    let asker = Asker { client: [192, 0, 2, 200].into(), transport: Transport::Tcp };
+    let mut desk = Desk::new(fastrand::Rng::with_seed(1), 0);
+    let (mut whole, mut cut) = (vec![0; 65_535], vec![0; UDP_MAX]);
+    let query = ask(1, &name, rtype, Some(UDP_MAX as u16));
+    let len = answer(&query, &mut whole, table, &asker, &mut desk).expect("a question gets an answer");
+    let reply = Message::read(&whole[..len]).unwrap_or_else(|why| panic!("{why}: {name} {rtype}"));
+    assert!(reply.rcode() != Rcode::SERVFAIL && reply.rcode() != Rcode::FORMERR, "{name} {rtype}: {reply}");
+    let over_udp = Asker { transport: Transport::Udp, ..asker };
+    let short = answer(&query, &mut cut, table, &over_udp, &mut desk).expect("a question gets an answer");
+    let reply = Message::read(&cut[..short]).unwrap_or_else(|why| panic!("{why}: {name} {rtype}"));
+    let is_truncated = reply.flag_words().any(|word| word == "tc");
+    assert!(!is_truncated || len > UDP_MAX, "{name} {rtype}: all of it would fit");
+}
