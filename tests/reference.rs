@@ -16,10 +16,11 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 12] = [
+const WORDS: [(&str, &str, &str); 13] = [
     ("src/sign/policy.rs", "Layout", CONFIG),
     ("src/config/model.rs", "Mode", CONFIG),
     ("src/config/model.rs", "HttpMethod", CONFIG),
+    ("src/config/conduct.rs", "CookieHandling", CONFIG),
     ("src/config/model.rs", "Carries", CONFIG),
     ("src/config/model.rs", "SilentMeans", CONFIG),
     ("src/config/model.rs", "UnreachableWriter", CONFIG),

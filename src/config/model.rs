@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::Conduct;
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
 };
@@ -29,6 +30,8 @@ pub struct Config {
     pub tls: Option<CertificateFiles>,
     /// Limits of the DNS side.
     pub dns: DnsLimits,
+    /// How clients are treated.
+    pub conduct: Conduct,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
     /// What tells where clients are.

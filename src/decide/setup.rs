@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
 use crate::sign::ZoneKeys;
-use crate::table::Image;
+use crate::table::{Image, Manners};
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
@@ -19,6 +19,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
+    /// How clients are treated.
+    pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     /// Where clients are.
@@ -42,7 +44,21 @@ impl Setup {
             .iter()
             .flat_map(|(id, service)| service.names.iter().map(move |(name, _)| (name.clone(), id)))
             .collect();
-        Arc::new(Self { config, image, workflows, keys, world: Arc::default(), names })
+        Arc::new(Self {
+            config,
+            image,
+            manners: Arc::default(),
+            workflows,
+            keys,
+            world: Arc::default(),
+            names,
+        })
+    }
+
+    /// The same where clients are treated like this.
+    #[must_use]
+    pub fn with_manners(&self, manners: Manners) -> Arc<Self> {
+        Arc::new(Self { manners: Arc::new(manners), ..self.clone() })
     }
 
     /// The same where clients are found by this.

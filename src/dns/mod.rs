@@ -6,8 +6,12 @@
 //! [`Desk`]. It neither allocates nor locks nor reads a clock.
 
 mod answer;
+mod chaos;
+mod cookie;
 mod counts;
 mod desk;
+mod explain;
+mod limit;
 mod notary;
 mod opt;
 mod reply;
@@ -17,5 +21,6 @@ mod seal;
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
+pub use limit::Limiter;
 pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};

@@ -26,5 +26,5 @@ pub use failure::{Class, Failure};
 pub use meter::{Meter, Metered};
 pub use net::Net;
 pub use resolve::Resolver;
-pub use secret::read_secret;
+pub use secret::{read_secret, read_secret_now};
 pub use tls::{Trust, TrustFiles, not_after};

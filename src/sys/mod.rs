@@ -7,6 +7,7 @@ mod keys;
 mod load;
 mod log;
 mod passed;
+mod secrets;
 mod systemd;
 
 pub use geo::{geo_stamps, load_world};

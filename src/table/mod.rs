@@ -13,6 +13,7 @@ mod answers;
 mod build;
 mod compile;
 mod image;
+mod manners;
 mod node;
 mod published;
 mod set;
@@ -22,6 +23,7 @@ mod union;
 
 pub use answers::{Answers, Drawn, SetId, Variant};
 pub use image::{Apex, Found, Image};
+pub use manners::{COOKIE_SECRET_OCTETS, CookieSecret, Manners};
 pub use node::Node;
 pub use published::Table;
 pub use set::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set, TTL_AT, push_record};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::image::Image;
+use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
 
@@ -14,6 +15,7 @@ pub struct Table {
     generation: Generation,
     image: Arc<Image>,
     answers: Vec<Answers>,
+    manners: Arc<Manners>,
     signed: Option<Arc<Signed>>,
     unions: Vec<Option<Arc<Part>>>,
 }
@@ -22,7 +24,20 @@ impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, signed: None, unions: Vec::new() }
+        Self { generation, image, answers, signed: None, unions: Vec::new(), manners: Arc::default() }
+    }
+
+    /// The same, with manners other than the plain ones: by default nothing is told but answers,
+    /// and nobody is limited.
+    #[must_use]
+    pub fn with_manners(self, manners: Arc<Manners>) -> Self {
+        Self { manners, ..self }
+    }
+
+    /// How clients are treated.
+    #[inline]
+    pub fn manners(&self) -> &Manners {
+        &self.manners
     }
 
     /// The same with signatures: those made for this image, and those of each service's answers
