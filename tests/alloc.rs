@@ -13,6 +13,9 @@ use pointsman::wire::{Name, RecordType, ask};
 
 mod zoo;
 
+const NOW: u32 = 1_800_000_000;
+const CLIENT: [u8; 4] = [192, 0, 2, 200];
+
 struct Counting;
 
 thread_local! {
@@ -58,6 +61,7 @@ fn no_answer_allocates() {
     let table = zoo::table();
     let types = [1, 28, 2, 5, 6, 12, 15, 16, 33, 35, 39, 41, 43, 46, 65, 128, 250, 251, 252, 253, 255, 65280];
     let mut queries = Vec::new();
+    let known = zoo::cookie(CLIENT.into(), NOW);
     let below = zoo::NAMES.iter().map(|name| format!("{name}.example.com"));
     for name in below.chain(["example.com".to_owned()]) {
         for rtype in types {
@@ -78,12 +82,29 @@ fn no_answer_allocates() {
         }
     }
 
-    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), 1_800_000_000));
+    // Everything that a client can say of itself, and what is not so.
+    let id = ask(1, &Name::parse("id.server").unwrap(), RecordType::TXT, Some(1232));
+    let chaos = [&id[..id.len() - 12], &[3][..], &id[id.len() - 11..]].concat();
+    for query in [&sound, &chaos] {
+        for cookie in [&b"clientsO"[..], b"clientsOserversOserversO", b"cl", &known] {
+            let subnet = &[0, 1, 24, 0, 192, 0, 2];
+            let options = [(8, &subnet[..]), (10, cookie), (3, &[]), (11, &[]), (12, &[])];
+            queries.push(zoo::with_options(query.clone(), &options));
+        }
+    }
+
+    let tables = [
+        table.clone(),
+        table.clone().with_manners(Arc::new(zoo::manners("offer", "rate_limit: {responses_per_second: 3}"))),
+        table.with_manners(Arc::new(zoo::manners("require", "unverified_udp_max: 512"))),
+    ];
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), NOW));
+    desk.limiter.prepare(1, &mut desk.rng);
     let before = ALLOCATIONS.get();
-    for query in &queries {
+    for (query, table) in queries.iter().flat_map(|query| tables.iter().map(move |table| (query, table))) {
         for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {
-            let asker = Asker { client: [192, 0, 2, 200].into(), transport };
-            answer(query, &mut out, &table, &asker, &mut desk);
+            let asker = Asker { client: CLIENT.into(), transport };
+            answer(query, &mut out, table, &asker, &mut desk);
         }
     }
     assert_eq!(ALLOCATIONS.get() - before, 0, "over {} queries", queries.len());

@@ -185,15 +185,15 @@ fn answers_come_from_the_address_that_was_asked() {
     }
 }
 
-/// Runs in a network namespace of its own, where the loopback device has several IPv6 addresses.
+/// Runs in a network namespace of its own, where the loopback device has several addresses.
 #[test]
-fn answers_come_from_the_ipv6_address_that_was_asked() {
+fn answers_come_from_the_address_that_was_asked_of_several() {
     const INSIDE: &str = "POINTSMAN_TEST_IN_NAMESPACE";
     if std::env::var_os(INSIDE).is_none() {
         let this = std::env::current_exe().unwrap();
         let script = format!(
             "ip link set lo up && ip -6 addr add fd00::1/128 dev lo nodad && ip -6 addr add fd00::2/128 dev lo nodad && \
-             exec {} --exact answers_come_from_the_ipv6_address_that_was_asked",
+             ip addr add 10.0.0.1/32 dev lo && ip addr add 10.0.0.2/32 dev lo && exec {} --exact answers_come_from_the_address_that_was_asked_of_several",
             this.display()
         );
         let output = Command::new("unshare").args(["-rn", "sh", "-c", &script]).env(INSIDE, "1").output();
@@ -207,11 +207,13 @@ fn answers_come_from_the_ipv6_address_that_was_asked() {
         }
         return;
     }
-    let running = start(&["[::]:0"], 1, &limits());
-    let port = running.addresses[0].port();
-    for address in ["::1", "fd00::1", "fd00::2"] {
-        let asked = SocketAddr::new(address.parse().unwrap(), port);
+    let running = start(&["0.0.0.0:0", "[::]:0"], 1, &limits());
+    for address in ["127.0.0.1", "10.0.0.1", "10.0.0.2", "::1", "fd00::1", "fd00::2"] {
+        let address: IpAddr = address.parse().unwrap();
+        let bound = running.addresses.iter().find(|bound| bound.is_ipv4() == address.is_ipv4()).unwrap();
+        let asked = SocketAddr::new(address, bound.port());
         assert!(over_udp(asked, &query("host", RecordType::A)).is_some(), "{asked}");
+        assert_eq!(over_tcp(asked, &query("host", RecordType::A)).rcode(), Rcode::NOERROR);
     }
 }
 

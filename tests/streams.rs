@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test reads the clock")]
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -559,7 +559,8 @@ fn stops_while_connections_of_all_kinds_are_open() {
 
 async fn quic(pki: &Pki, address: SocketAddr) -> Result<quinn::Connection, quinn::ConnectionError> {
     let tls = QuicClientConfig::try_from(pki.client("doq")).unwrap();
-    let mut endpoint = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u8; 16].into() };
+    let mut endpoint = quinn::Endpoint::client(SocketAddr::new(any, 0)).unwrap();
     endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(tls)));
     endpoint.connect(address, HOST).unwrap().await
 }
@@ -658,25 +659,76 @@ async fn relay(server: SocketAddr, retries: Arc<AtomicUsize>) -> SocketAddr {
 
 #[test]
 fn quic_clients_show_where_they_are_once_seats_are_short() {
-    let limits = DnsLimits { tcp_connections_max: 4, ..limits() };
-    let served = serve(&limits);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for limits in [
+        DnsLimits { tcp_connections_max: 4, ..limits() },
+        DnsLimits { tcp_connections_per_client_max: 4, ..limits() },
+    ] {
+        let served = serve(&limits);
+        runtime.block_on(async {
+            let mut open = Vec::new();
+            // Three come while at most half of the seats are taken; the last one has to come twice.
+            for retried in [0, 0, 0, 1] {
+                let retries = Arc::new(AtomicUsize::new(0));
+                let address = relay(served.quic, Arc::clone(&retries)).await;
+                open.push(quic(&served.pki, address).await.unwrap());
+                assert_eq!(retries.load(Ordering::Relaxed), retried, "client {}", open.len());
+            }
+            for connection in &open {
+                assert!(over_quic(connection, &frame(&query(0, "host", RecordType::A))).await.is_some());
+            }
+            assert!(quic(&served.pki, served.quic).await.is_err());
+        });
+        served.counted(Counter::QuicAccepted, 4);
+        served.counted(Counter::QuicRefused, 1);
+    }
+}
+
+/// Runs in a network namespace of its own, where the loopback device has several addresses.
+#[test]
+fn quic_answers_from_the_address_that_was_asked() {
+    const THIS: &str = "quic_answers_from_the_address_that_was_asked";
+    const INSIDE: &str = "POINTSMAN_TEST_IN_NAMESPACE";
+    if std::env::var_os(INSIDE).is_none() {
+        if find("unshare", "util-linux", &[]).is_none() || find("ip", "iproute2", &["/sbin"]).is_none() {
+            return;
+        }
+        let this = std::env::current_exe().unwrap();
+        let script = format!(
+            "ip link set lo up && ip -6 addr add fd00::1/128 dev lo nodad && ip -6 addr add fd00::2/128 dev lo nodad && \
+             ip addr add 10.0.0.1/32 dev lo && ip addr add 10.0.0.2/32 dev lo && exec {} --exact {THIS}",
+            this.display()
+        );
+        let said =
+            Command::new("unshare").args(["-rn", "sh", "-c", &script]).env(INSIDE, "1").output().unwrap();
+        let out = String::from_utf8_lossy(&said.stdout) + String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success() && out.contains("1 passed"), "{out}");
+        return;
+    }
+    let pki = Pki::new();
+    let mut sockets = Sockets::default();
+    for any in ["0.0.0.0:0", "[::]:0"] {
+        sockets.add_quic(any.parse().unwrap(), None).unwrap();
+    }
+    let ports: Vec<_> = sockets.quic_addresses().iter().map(SocketAddr::port).collect();
+    sockets.show(Certificate::open(pki.files()).unwrap());
+    let table = Arc::new(ArcSwap::from_pointee(zoo::table()));
+    let _server = Server::start(sockets, table, &limits()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut open = Vec::new();
-        // Three come while at most half of the seats are taken; the last one has to come twice.
-        for retried in [0, 0, 0, 1] {
-            let retries = Arc::new(AtomicUsize::new(0));
-            let address = relay(served.quic, Arc::clone(&retries)).await;
-            open.push(quic(&served.pki, address).await.unwrap());
-            assert_eq!(retries.load(Ordering::Relaxed), retried, "client {}", open.len());
+        for (address, port) in [
+            ("10.0.0.1", ports[0]),
+            ("10.0.0.2", ports[0]),
+            ("127.0.0.7", ports[0]),
+            ("fd00::1", ports[1]),
+            ("fd00::2", ports[1]),
+        ] {
+            // Whoever answers from another address is not heard.
+            let asked = SocketAddr::new(address.parse().unwrap(), port);
+            let connection = quic(&pki, asked).await.unwrap_or_else(|why| panic!("{asked}: {why}"));
+            assert!(over_quic(&connection, &frame(&query(0, "host", RecordType::A))).await.is_some());
         }
-        for connection in &open {
-            assert!(over_quic(connection, &frame(&query(0, "host", RecordType::A))).await.is_some());
-        }
-        assert!(quic(&served.pki, served.quic).await.is_err());
     });
-    served.counted(Counter::QuicAccepted, 4);
-    served.counted(Counter::QuicRefused, 1);
 }
 
 // ── balancers ──

@@ -4,11 +4,13 @@
 //! names and limits into the `model`. Strings die here: past this folder nothing can be wrong.
 
 mod bind;
+mod conduct;
 mod model;
 pub mod read;
 mod spec;
 pub mod yaml;
 
 pub use bind::{Surroundings, Unfit, control_socket, parse, parse_host_port, parse_status, parse_url};
+pub use conduct::*;
 pub use model::*;
 pub use spec::Span;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::Conduct;
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
 };
@@ -30,6 +31,8 @@ pub struct Config {
     pub tls: Option<CertificateFiles>,
     /// Limits of the DNS side.
     pub dns: DnsLimits,
+    /// How clients are treated.
+    pub conduct: Conduct,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
     /// Secrets that sign messages.
@@ -185,9 +188,9 @@ pub struct Dnssec {
     pub policy: KeyPolicy,
     /// Where they are kept.
     pub directory: PathBuf,
-    /// Servers of the parent, to be asked for the zone's DS set; none: it is asked for as anybody
-    /// would.
-    pub parent: Vec<SocketAddr>,
+    /// Servers of the parent, to be asked for the zone's DS set: all of them, or nobody is asked. None:
+    /// a resolver of the system is.
+    pub parent: Option<Vec<SocketAddr>>,
     /// How often the parent is asked.
     pub ask_every: Duration,
     /// Where the configuration says so.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use super::conduct::CookieHandling;
 use super::model::{
     AllDown, Carries, DynamicNames, HttpMethod, Mode, SerialPolicy, SilentMeans, SwitchedBy, TsigAlgorithm,
     UnreachableWriter,
@@ -109,6 +110,37 @@ pub struct Dns {
     pub tcp_connections_per_client_max: Option<Placed<usize>>,
     pub tcp_idle: Option<Span>,
     pub open_after: Option<Span>,
+    pub nsid: Option<Placed<String>>,
+    pub chaos: Chaos,
+    pub cookies: Cookies,
+    pub unverified_udp_max: Option<Placed<usize>>,
+    pub rate_limit: Option<RateLimit>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Chaos {
+    pub id: Option<Placed<String>>,
+    pub version: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cookies {
+    pub handling: CookieHandling,
+    pub secrets: Vec<Placed<SecretRef>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    pub responses_per_second: Placed<usize>,
+    pub slip: Option<Placed<usize>>,
+    pub window: Option<Placed<Span>>,
+    pub ipv4_prefix: Option<Placed<usize>>,
+    pub ipv6_prefix: Option<Placed<usize>>,
+    #[serde(default)]
+    pub exempt: Vec<Placed<String>>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -161,8 +193,7 @@ pub struct Signature {
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    #[serde(default)]
-    pub servers: Vec<Placed<String>>,
+    pub servers: Option<Vec<Placed<String>>>,
     pub ds_ttl: Option<Placed<Span>>,
     pub propagation: Option<Placed<Span>>,
     pub every: Option<Placed<Span>>,

@@ -311,7 +311,9 @@ impl Daemon {
     /// Compiles one table for everything that changed.
     fn compile(&mut self, changed: &BTreeSet<ServiceId>, now: Now, effects: &mut Effects) {
         let config = Arc::clone(&self.setup.config);
-        let anew = self.answers.len() != config.services.len() || self.table.is_none();
+        // Each load has an image of its own; it is to be served even if no service asks for that.
+        let loaded = |table: &Arc<Table>| Arc::ptr_eq(table.image(), &self.setup.image);
+        let anew = self.answers.len() != config.services.len() || !self.table.as_ref().is_some_and(loaded);
         let signed_anew = std::mem::take(&mut self.signed_anew);
         if changed.is_empty() && !anew && !signed_anew {
             return;
@@ -336,7 +338,8 @@ impl Daemon {
             self.outbox.put(CEILING.to_owned(), &ceiling);
         }
         self.generation = next;
-        let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone());
+        let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
+            .with_manners(Arc::clone(&self.setup.manners));
         let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
         table = table.with_zones(zones);
         if let Some(signed) = &self.signed {

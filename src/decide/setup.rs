@@ -8,7 +8,7 @@ use crate::config::{Config, ZoneFile};
 use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
 use crate::sign::ZoneKeys;
-use crate::table::{Change, Image};
+use crate::table::{Change, Image, Manners};
 use crate::transfer::KeyRing;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
@@ -20,6 +20,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
+    /// How clients are treated.
+    pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     /// Keys that messages about zones are signed with; none before [`Setup::armed`].
@@ -51,6 +53,7 @@ impl Setup {
         Arc::new(Self {
             config,
             image,
+            manners: Arc::default(),
             workflows,
             keys,
             world: Arc::default(),
@@ -90,6 +93,12 @@ impl Setup {
     #[must_use]
     pub fn with_image(&self, image: Arc<Image>) -> Self {
         Self { image, ..self.clone() }
+    }
+
+    /// The same where clients are treated like this.
+    #[must_use]
+    pub fn with_manners(&self, manners: Manners) -> Arc<Self> {
+        Arc::new(Self { manners: Arc::new(manners), ..self.clone() })
     }
 
     /// The same where clients are found by this.

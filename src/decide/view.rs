@@ -11,6 +11,7 @@ use crate::config::{Config, Mode, SwitchedBy};
 use crate::geo::Database;
 use crate::health::Verdict;
 use crate::region::{Choice, Duty, Pick, Reason};
+use crate::sign::ZoneView;
 
 /// Everything, at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -39,15 +40,18 @@ pub struct Status {
     pub workflows: Vec<WorkflowView>,
     /// Zones, as secondary servers see them.
     #[serde(default)]
-    pub zones: Vec<ZoneView>,
+    pub zones: Vec<ServedZone>,
+    /// Signed zones and their keys.
+    #[serde(default)]
+    pub signed_zones: Vec<ZoneView>,
     /// What tells where clients are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geo: Option<GeoView>,
 }
 
-/// A zone.
+/// A zone, as secondary servers see it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct ZoneView {
+pub struct ServedZone {
     /// Its apex.
     pub name: String,
     /// The version that is told.

@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 
+use super::chaos::identity;
+use super::cookie::{Standing, greet};
 use super::counts::{Counter, Counts};
 use super::desk::Desk;
+use super::explain::Explanation;
+use super::limit::Sentence;
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::{Stop, resolve};
 use super::{signed, transfer};
+use crate::config::CookieHandling;
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
 
@@ -97,16 +102,21 @@ pub(super) fn reply(
         }
         Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
         Ok(Query { question, edns, .. }) => {
-            let mut reply = start(message, question.octets, edns.as_ref(), out, asker)?;
-            match refusal(&question) {
-                None => {
-                    if let Err(stop) = resolve(&mut reply, &question, table, desk) {
-                        end(&mut reply, stop, asker.transport, &mut desk.counts);
+            let (mut reply, standing) =
+                start(message, question.octets, edns.as_ref(), out, table, asker, desk)?;
+            match demand(table, asker, edns.as_ref(), standing) {
+                Demand::Nothing => match refusal(&question) {
+                    None => {
+                        if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                            end(&mut reply, stop, asker.transport, &mut desk.counts);
+                        }
                     }
-                }
-                Some(rcode) => reply.set_rcode(rcode),
+                    Some((rcode, explanation)) => refuse(&mut reply, &question, table, rcode, explanation),
+                },
+                Demand::Cookie => reply.set_rcode(Rcode::BADCOOKIE),
+                Demand::Connection => reply.cut_short(),
             }
-            reply.finish(&mut desk.counts)
+            finish(reply, table, asker, standing, desk)
         }
         Err(Fault::Silence) => None,
         Err(Fault::Told { rcode, question, edns }) => {
@@ -114,9 +124,12 @@ pub(super) fn reply(
                 if is_notify(message) { notified(&question, table) } else { rcode }
             });
             let question = question.map_or(&[][..], |question| question.octets);
-            let mut reply = start(message, question, edns.as_ref(), out, asker)?;
+            let (mut reply, standing) = start(message, question, edns.as_ref(), out, table, asker, desk)?;
             reply.set_rcode(rcode);
-            reply.finish(&mut desk.counts)
+            if rcode == Rcode::NOTIMP {
+                reply.explain(Explanation::NotSupported);
+            }
+            finish(reply, table, asker, standing, desk)
         }
     }
 }
@@ -156,22 +169,99 @@ fn end(reply: &mut Reply<'_>, stop: Stop, transport: Transport, counts: &mut Cou
     }
 }
 
-/// Starts a reply as this client takes it.
+/// Starts a reply as this client takes it, and finds out whether it is where it says.
 #[inline]
 fn start<'a>(
     message: &[u8],
     question: &[u8],
     edns: Option<&Edns<'a>>,
     out: &'a mut [u8],
+    table: &'a Table,
     asker: &Asker,
-) -> Option<Reply<'a>> {
+    desk: &mut Desk,
+) -> Option<(Reply<'a>, Standing)> {
+    let manners = table.manners();
+    let mut standing = Standing::Stranger;
     let opt = edns.map(|edns| {
         let mut opt = Opt::to(edns);
+        let options = &edns.options;
+        if let Some(cookie) = &options.cookie {
+            (standing, opt.cookie) = greet(cookie, asker.client, desk.now, &manners.cookie_secrets);
+            match standing {
+                Standing::Stranger => {}
+                Standing::New => desk.counts.add(Counter::CookieNew),
+                Standing::Wrong => desk.counts.add(Counter::CookieWrong),
+                Standing::Known => desk.counts.add(Counter::CookieKnown),
+            }
+        }
+        if options.nsid {
+            opt.nsid = manners.conduct.nsid.as_deref().unwrap_or_default();
+        }
+        // HTTP and QUIC have means of their own (RFC 9250 §5.5.2), datagrams no connection.
+        if options.keepalive && matches!(asker.transport, Transport::Tcp | Transport::Tls) {
+            opt.keepalive = Some(manners.keepalive).filter(|units| *units > 0);
+        }
         // RFC 8467 §4: padding hides nothing where the message itself can be read.
-        opt.padded = edns.options.padding && asker.transport.is_encrypted();
+        opt.padded = options.padding && asker.transport.is_encrypted();
         opt
     });
-    Reply::start(message, question, opt, out, limit(asker.transport, edns))
+    let limit = match limit(asker.transport, edns) {
+        limit if asker.transport.is_connected() || standing == Standing::Known => limit,
+        limit => manners.conduct.unverified_udp_max.map_or(limit, |max| limit.min(usize::from(max))),
+    };
+    Reply::start(message, question, opt, out, limit).map(|reply| (reply, standing))
+}
+
+/// What a client has to show before it is answered.
+enum Demand {
+    /// Nothing more.
+    Nothing,
+    /// Our cookie, which it is given now (RFC 7873 §5.2.3).
+    Cookie,
+    /// That it is where it says, by coming over TCP: it knows no cookies.
+    Connection,
+}
+
+#[inline]
+fn demand(table: &Table, asker: &Asker, edns: Option<&Edns<'_>>, standing: Standing) -> Demand {
+    let required = table.manners().conduct.cookies.handling == CookieHandling::Require
+        && !table.manners().cookie_secrets.is_empty();
+    if !required || asker.transport.is_connected() || standing == Standing::Known {
+        return Demand::Nothing;
+    }
+    match edns.and_then(|edns| edns.options.cookie) {
+        Some(_) => Demand::Cookie,
+        None => Demand::Connection,
+    }
+}
+
+/// Completes a reply, unless there were too many like it.
+#[inline]
+fn finish(
+    mut reply: Reply<'_>,
+    table: &Table,
+    asker: &Asker,
+    standing: Standing,
+    desk: &mut Desk,
+) -> Option<usize> {
+    if let Some(rules) = &table.manners().conduct.rate_limit
+        && !asker.transport.is_connected()
+        && standing != Standing::Known
+    {
+        let (kind, subject) = reply.about();
+        match desk.limiter.judge(rules, asker.client, kind, subject, desk.now) {
+            Sentence::Send => {}
+            Sentence::Slip => {
+                desk.counts.add(Counter::RateSlipped);
+                reply.cut_short();
+            }
+            Sentence::Drop => {
+                desk.counts.add(Counter::RateDropped);
+                return None;
+            }
+        }
+    }
+    reply.finish(&mut desk.counts)
 }
 
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).
@@ -184,19 +274,45 @@ pub(super) fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
     }
 }
 
+/// Answers a question that the zones do not answer: who we are, or that we do not.
+#[cold]
+fn refuse(
+    reply: &mut Reply<'_>,
+    question: &Question<'_>,
+    table: &Table,
+    rcode: Rcode,
+    explanation: Option<Explanation>,
+) {
+    if let Some(text) = identity(question, &table.manners().conduct.chaos) {
+        reply.set_authoritative();
+        if reply.put_chaos(text).is_none() {
+            reply.set_truncated();
+        }
+        return;
+    }
+    reply.set_rcode(rcode);
+    if let Some(explanation) = explanation {
+        reply.explain(explanation);
+    }
+}
+
 /// Questions that are not answered from the zones.
 #[inline]
-fn refusal(question: &Question<'_>) -> Option<Rcode> {
+fn refusal(question: &Question<'_>) -> Option<(Rcode, Option<Explanation>)> {
     match (question.class, question.rtype) {
         (Class::IN, rtype) if !rtype.is_meta() => None,
         // One of the sets at the name (RFC 8482 §4.1).
         (Class::IN, RecordType::ANY) => None,
         // Obsolete (RFC 1035 §3.2.3); the data types behind them are too.
-        (Class::IN, RecordType::MAILA | RecordType::MAILB) => Some(Rcode::NOTIMP),
-        (Class::IN, RecordType::AXFR | RecordType::IXFR) => Some(Rcode::REFUSED),
+        (Class::IN, RecordType::MAILA | RecordType::MAILB) => {
+            Some((Rcode::NOTIMP, Some(Explanation::NotSupported)))
+        }
+        (Class::IN, RecordType::AXFR | RecordType::IXFR) => {
+            Some((Rcode::REFUSED, Some(Explanation::Prohibited)))
+        }
         // Exist in messages only (RFC 6895 §3.1); for NXNAME so says RFC 9824 §3.5.
-        (Class::IN, _) => Some(Rcode::FORMERR),
+        (Class::IN, _) => Some((Rcode::FORMERR, None)),
         // We have authority over nothing in another class; `ANY` would ask for all (RFC 1035 §3.2.5).
-        _ => Some(Rcode::REFUSED),
+        _ => Some((Rcode::REFUSED, Some(Explanation::NotAuthoritative))),
     }
 }

@@ -75,6 +75,18 @@ counters! {
     TransferRefused "transfer_refused",
     /// Transfers that ended early: the client left, or did not read on.
     TransferBroken "transfer_broken",
+    /// BADCOOKIE.
+    BadCookie "badcookie",
+    /// Queries with a cookie that we gave.
+    CookieKnown "cookie_known",
+    /// Queries of clients that have a cookie of their own, and none of ours yet.
+    CookieNew "cookie_new",
+    /// Queries with a cookie that is not ours, or no longer.
+    CookieWrong "cookie_wrong",
+    /// Answers withheld because there were too many alike.
+    RateDropped "rate_dropped",
+    /// Answers replaced, because there were too many alike, by a word to come over TCP.
+    RateSlipped "rate_slipped",
     /// Answers over UDP that the system did not take. Counted by the server, like the rest.
     Unsent "unsent",
     /// TCP connections.
@@ -148,6 +160,7 @@ impl Counts {
             Rcode::YXDOMAIN => Counter::YxDomain,
             Rcode::NOTAUTH => Counter::NotAuth,
             Rcode::BADVERS => Counter::BadVers,
+            Rcode::BADCOOKIE => Counter::BadCookie,
             _ => Counter::ServFail,
         });
     }

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::counts::Counts;
+use super::limit::Limiter;
 use super::notary::Notary;
 
 /// Signatures that a thread makes in a second at the most, unless it is told otherwise. On one
@@ -23,12 +24,14 @@ pub struct Desk {
     /// dates cookies and rates, which take no finer time. It wraps in 2106, and is compared
     /// accordingly.
     pub now: u32,
+    /// Who was sent how much over UDP.
+    pub limiter: Limiter,
 }
 
 impl Desk {
     /// A desk on which nothing has happened yet.
     pub fn new(mut rng: Rng, now: u32) -> Self {
         let notary = Notary::new(SIGNATURES, rng.u64(..));
-        Self { rng, counts: Counts::default(), notary, now }
+        Self { rng, counts: Counts::default(), notary, now, limiter: Limiter::default() }
     }
 }

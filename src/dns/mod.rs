@@ -7,8 +7,12 @@
 //! (`signed`). Zones for secondary servers ([`open`]) are messages without end (`transfer`).
 
 mod answer;
+mod chaos;
+mod cookie;
 mod counts;
 mod desk;
+mod explain;
+mod limit;
 mod message;
 mod notary;
 mod opt;
@@ -21,6 +25,7 @@ mod transfer;
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};
 pub use desk::Desk;
+pub use limit::Limiter;
 pub use notary::Notary;
 pub use reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
 pub use transfer::{Opened, Outgoing, Refused, open};

@@ -3,6 +3,8 @@
 
 use crate::wire::{ClientSubnet, Edns, Rcode, RecordType, Writer, option_code};
 
+use super::cookie::COOKIE_OCTETS;
+use super::explain::Explanation;
 use super::reply::UDP_PAYLOAD;
 
 /// An OPT record without options.
@@ -24,6 +26,14 @@ pub(super) struct Opt<'a> {
     subnet: Option<ClientSubnet<'a>>,
     /// … with the network that the answer holds for.
     scope: u8,
+    /// The client's cookie and ours.
+    pub(super) cookie: Option<[u8; COOKIE_OCTETS]>,
+    /// Who we are; empty: not told.
+    pub(super) nsid: &'a str,
+    /// For how long the connection may be idle, in units of 100 ms.
+    pub(super) keepalive: Option<u16>,
+    /// Why the answer is what it is, if there is room to say so.
+    pub(super) explanation: Option<Explanation>,
     /// Fill the message up to a whole number of blocks.
     pub(super) padded: bool,
 }
@@ -32,8 +42,18 @@ impl<'a> Opt<'a> {
     /// What a client gets back that said this.
     #[inline]
     pub(super) fn to(edns: &Edns<'a>) -> Self {
-        let Edns { dnssec_ok, compact_ok, options, .. } = *edns;
-        Self { dnssec_ok, compact_ok, compact: false, subnet: options.subnet, scope: 0, padded: false }
+        Self {
+            dnssec_ok: edns.dnssec_ok,
+            compact_ok: edns.compact_ok,
+            compact: false,
+            subnet: edns.options.subnet,
+            scope: 0,
+            cookie: None,
+            nsid: "",
+            keepalive: None,
+            explanation: None,
+            padded: false,
+        }
     }
 
     /// Says that the zone gives compact denials; tells whether the client understands them.
@@ -57,11 +77,14 @@ impl<'a> Opt<'a> {
         self.scope = scope;
     }
 
-    /// The room that it takes: padding takes what is left.
+    /// The room that it takes: explanation and padding take what is left.
     #[inline]
     pub(super) fn octets(&self) -> usize {
         let subnet = self.subnet.map_or(0, |subnet| HEAD_OCTETS + subnet.octets_len());
-        BARE_OCTETS + subnet
+        let cookie = self.cookie.map_or(0, |cookie| HEAD_OCTETS + cookie.len());
+        let nsid = if self.nsid.is_empty() { 0 } else { HEAD_OCTETS + self.nsid.len() };
+        let keepalive = self.keepalive.map_or(0, |units| HEAD_OCTETS + size_of_val(&units));
+        BARE_OCTETS + subnet + cookie + nsid + keepalive
     }
 
     /// Appends it. `None` if room was not kept.
@@ -81,6 +104,18 @@ impl<'a> Opt<'a> {
             writer.put(&front)?;
             writer.put(address)?;
         }
+        if let Some(cookie) = &self.cookie {
+            put_option(writer, option_code::COOKIE, cookie)?;
+        }
+        if !self.nsid.is_empty() {
+            put_option(writer, option_code::NSID, self.nsid.as_bytes())?;
+        }
+        if let Some(units) = self.keepalive {
+            put_option(writer, option_code::KEEPALIVE, &units.to_be_bytes())?;
+        }
+        if let Some(explanation) = self.explanation {
+            explain(writer, explanation);
+        }
         if self.padded {
             pad(writer);
         }
@@ -97,6 +132,26 @@ fn put_head(writer: &mut Writer<'_>, code: u16, len: usize) -> Option<()> {
     let [a, b] = code.to_be_bytes();
     let [c, d] = (len as u16).to_be_bytes();
     writer.put(&[a, b, c, d])
+}
+
+#[inline]
+fn put_option(writer: &mut Writer<'_>, code: u16, data: &[u8]) -> Option<()> {
+    put_head(writer, code, data.len())?;
+    writer.put(data)
+}
+
+/// RFC 8914 §3: it must not be what makes an answer too long.
+#[cold]
+fn explain(writer: &mut Writer<'_>, explanation: Explanation) {
+    let (code, words) = explanation.told();
+    let len = 2 + words.len();
+    if HEAD_OCTETS + len <= writer.room()
+        && put_head(writer, option_code::EXTENDED_ERROR, len).is_some()
+        && writer.put(&code.to_be_bytes()).is_some()
+    {
+        // There is room: it was looked at before.
+        let _ = writer.put(words.as_bytes());
+    }
 }
 
 /// Fills the message up to a whole number of blocks; a message too long for that stays as it is.

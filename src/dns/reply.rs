@@ -3,9 +3,11 @@
 use fastrand::Rng;
 
 use crate::table::{FRAME, POINTER_MAX, Placement, QUESTION_AT, Set};
-use crate::wire::{ClientSubnet, HEADER_OCTETS, Rcode, RecordType, Writer};
+use crate::wire::{Class, ClientSubnet, HEADER_OCTETS, Rcode, RecordType, Writer};
 
 use super::counts::{Counter, Counts};
+use super::explain::Explanation;
+use super::limit::Kind;
 use super::opt::Opt;
 
 /// The largest UDP message we send or take: it crosses every path that IPv6 does without being
@@ -63,6 +65,8 @@ pub(super) struct Reply<'a> {
     has_question: bool,
     /// If the client speaks EDNS.
     opt: Option<Opt<'a>>,
+    /// What it has in common with others that count together.
+    about: (Kind, u32),
 }
 
 impl<'a> Reply<'a> {
@@ -92,6 +96,7 @@ impl<'a> Reply<'a> {
             records: [0; 3],
             has_question: !question.is_empty(),
             opt,
+            about: (Kind::Error, 0),
         })
     }
 
@@ -105,6 +110,28 @@ impl<'a> Reply<'a> {
     #[inline]
     pub(super) fn name(&self, owner: Owner) -> &[u8] {
         self.writer.written().get(owner.at..owner.end).unwrap_or_default()
+    }
+
+    /// Says what the answer is about: of answers alike a client gets only so many.
+    #[inline]
+    pub(super) fn set_about(&mut self, kind: Kind, subject: u32) {
+        self.about = (kind, subject);
+    }
+
+    /// What it is about; errors are all alike.
+    #[inline]
+    pub(super) fn about(&self) -> (Kind, u32) {
+        match self.rcode {
+            Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN => self.about,
+            _ => (Kind::Error, 0),
+        }
+    }
+
+    /// Says why, if the client speaks EDNS and there is room in the end.
+    pub(super) fn explain(&mut self, explanation: Explanation) {
+        if let Some(opt) = &mut self.opt {
+            opt.explanation = Some(explanation);
+        }
     }
 
     /// For whom a resolver asks, if it says so (RFC 7871).
@@ -177,6 +204,27 @@ impl<'a> Reply<'a> {
         self.records = [0; 3];
         self.flags &= !(AA | TC);
         self.rcode = rcode;
+    }
+
+    /// Takes everything back and sends the client to TCP.
+    pub(super) fn cut_short(&mut self) {
+        self.fail(Rcode::NOERROR);
+        self.set_truncated();
+    }
+
+    /// Appends a text of the class CHAOS to answer the question. It is nobody's to keep.
+    pub(super) fn put_chaos(&mut self, text: &str) -> Option<()> {
+        let text_len = u8::try_from(text.len()).ok()?;
+        let [a, b] = (0xc000 | QUESTION_AT as u16).to_be_bytes();
+        let [c, d] = RecordType::TXT.0.to_be_bytes();
+        let [e, f] = Class::CH.0.to_be_bytes();
+        let [g, h] = (u16::from(text_len) + 1).to_be_bytes();
+        let gap = self.writer.gap(FRAME + 1 + text.len())?;
+        let (frame, rest) = gap.split_first_chunk_mut::<{ FRAME + 1 }>()?;
+        *frame = [a, b, c, d, e, f, 0, 0, 0, 0, g, h, text_len];
+        rest.copy_from_slice(text.as_bytes());
+        self.records[Section::Answer as usize] += 1;
+        Some(())
     }
 
     /// Appends a set of records and tells where; `None` if it does not fit as a whole.

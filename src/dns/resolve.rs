@@ -4,6 +4,8 @@ use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
 use super::desk::Desk;
+use super::explain::Explanation;
+use super::limit::Kind;
 use super::notary::Notary;
 use super::reply::{Owner, Reply, Section};
 use super::seal::Denied;
@@ -36,7 +38,7 @@ pub(super) fn resolve(
     table: &Table,
     desk: &mut Desk,
 ) -> Outcome {
-    let Desk { rng, counts, notary, now } = desk;
+    let Desk { rng, counts, notary, now, .. } = desk;
     let mut name = [0; NAME_OCTETS_MAX];
     let Some(lowered) = name.get_mut(..question.name.len()) else { return Ok(()) };
     lowered.copy_from_slice(question.name);
@@ -87,11 +89,20 @@ impl<'t> Walk<'_, '_, 't> {
         match self.locate() {
             Found::Elsewhere => {
                 self.reply.set_rcode(Rcode::REFUSED);
+                self.reply.explain(Explanation::NotAuthoritative);
                 return Ok(());
             }
-            Found::Cut(cut) => return self.refer(&cut),
+            Found::Cut(cut) => {
+                self.reply.set_about(Kind::Referral, cut.number());
+                return self.refer(&cut);
+            }
             found => {
                 self.reply.set_authoritative();
+                match &found {
+                    Found::Node(node) | Found::Dname(node) => self.reply.set_about(Kind::Name, node.number()),
+                    Found::Missing(apex) => self.reply.set_about(Kind::Absent, apex.node.number()),
+                    Found::Cut(_) | Found::Elsewhere => {}
+                }
                 if self.step(found)? {
                     return Ok(());
                 }

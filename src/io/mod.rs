@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for HTTP and PostgreSQL.
+//! TLS, and clients for DNS, HTTP and PostgreSQL.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -8,6 +8,7 @@
 mod certificate;
 mod clock;
 mod contact;
+pub mod dns;
 mod failure;
 pub mod http;
 mod meter;
@@ -25,5 +26,5 @@ pub use failure::{Class, Failure};
 pub use meter::{Meter, Metered};
 pub use net::Net;
 pub use resolve::Resolver;
-pub use secret::{read_now, read_secret};
+pub use secret::{read_secret, read_secret_now};
 pub use tls::{Trust, TrustFiles, not_after};

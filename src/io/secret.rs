@@ -18,18 +18,19 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 pub async fn read_secret(place: &SecretRef, deadline: Deadline) -> Result<Secret, Failure> {
     // On a thread of its own: the file may lie on a mount that hangs.
     let owned = place.clone();
-    match deadline.bound(tokio::task::spawn_blocking(move || read_now(&owned))).await {
+    match deadline.bound(tokio::task::spawn_blocking(move || read_secret_now(&owned))).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(Failure::unmeasured(format!("cannot read the secret in {place}"))),
         Err(_) => Err(Failure::unmeasured(format!("cannot read the secret in {place}: it takes too long"))),
     }
 }
 
-/// Reads a secret, and waits for it: not for a thread that others wait for.
+/// Reads a secret, however long that takes: for those who have nothing else to do, such as the
+/// reader of a configuration.
 ///
 /// # Errors
-/// It is not where it should be, or is no secret.
-pub fn read_now(place: &SecretRef) -> Result<Secret, Failure> {
+/// It is not where it should be.
+pub fn read_secret_now(place: &SecretRef) -> Result<Secret, Failure> {
     let fail = |why: String| Err(Failure::unmeasured(format!("cannot read the secret in {place}: {why}")));
     let read = match place {
         SecretRef::Env(name) => match std::env::var(name) {

@@ -96,9 +96,13 @@ impl Hall {
         None
     }
 
-    /// Whether half of the seats are taken: time to be careful.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.state.borrow().connections > self.limits.tcp_connections_max / 2
+    /// Whether half of all seats are taken, or half of those that a client may have: time to be
+    /// careful.
+    pub(super) fn is_crowded(&self, client: IpAddr) -> bool {
+        let state = self.state.borrow();
+        let of_client = state.clients.get(&whose(client)).copied().unwrap_or_default();
+        state.connections > self.limits.tcp_connections_max / 2
+            || of_client > self.limits.tcp_connections_per_client_max / 2
     }
 
     /// Has a message answered, and `take` the answer; `None` if there is none.

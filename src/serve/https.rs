@@ -41,7 +41,7 @@ const STREAMS_MAX: u32 = 100;
 /// All headers of a request; those that matter take a few hundred octets, and a query in a GET
 /// at most 4/3 of [`QUERY_OCTETS_MAX`].
 const HEADER_OCTETS_MAX: u32 = 16 * 1024;
-/// What a client may send ahead, per request and per connection.
+/// What a client may send ahead, per request and per connection; a longer body is not read on.
 const STREAM_WINDOW: u32 = 8 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024;
 /// Answers that wait for the client to read them, per request.
@@ -102,27 +102,33 @@ async fn respond(request: Request<Incoming>, asker: &Asker, hall: &Hall) -> Repl
 
 /// The query in a request.
 async fn query(request: Request<Incoming>, patience: Duration) -> Result<Vec<u8>, StatusCode> {
-    if request.uri().path() != PATH {
+    let (head, body) = request.into_parts();
+    // Read whatever is wrong with the request: a client that is cut off while it still writes may
+    // not hear why.
+    let body = match timeout(patience, Limited::new(body, STREAM_WINDOW as usize).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),
+    };
+    if head.uri.path() != PATH {
         return Err(StatusCode::NOT_FOUND);
     }
-    match *request.method() {
+    match head.method {
         Method::GET => {
-            let parameters = request.uri().query().unwrap_or_default().split('&');
-            let query = parameters.filter_map(|parameter| parameter.strip_prefix("dns=")).next();
+            let mut parameters = head.uri.query().unwrap_or_default().split('&');
+            let query = parameters.find_map(|parameter| parameter.strip_prefix("dns="));
             from_base64url(query.ok_or(StatusCode::BAD_REQUEST)?).ok_or(StatusCode::BAD_REQUEST)
         }
         Method::POST => {
-            let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
             let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
             if !kind.trim().eq_ignore_ascii_case(DNS_MESSAGE) {
                 return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
             }
-            let body = Limited::new(request.into_body(), QUERY_OCTETS_MAX).collect();
-            match timeout(patience, body).await {
-                Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-                Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
-                Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+            if body.len() > QUERY_OCTETS_MAX {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE);
             }
+            Ok(body.to_vec())
         }
         _ => Err(StatusCode::METHOD_NOT_ALLOWED),
     }

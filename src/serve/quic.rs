@@ -1,8 +1,8 @@
 //! DNS over QUIC (RFC 9250): one stream, one query, one answer.
 //!
 //! A handshake can be begun with a forged address. As long as there is room it is taken as it
-//! comes; once half of the seats are taken the client first has to show that it is where it says
-//! (RFC 9000 §8.1.2).
+//! comes; once half of the seats are taken, or half of those that this client may have, it first
+//! has to show that it is where it says (RFC 9000 §8.1.2). So nobody takes another's seats.
 
 use std::net::UdpSocket;
 use std::rc::Rc;
@@ -42,12 +42,12 @@ pub(super) async fn keep(socket: UdpSocket, hall: Rc<Hall>, secure: Secure, task
         Err(why) => return tracing::error!("cannot listen over QUIC: {why}"),
     };
     while let Some(Some(incoming)) = hall.stop.run_until_cancelled(endpoint.accept()).await {
-        if hall.is_crowded() && incoming.may_retry() && !incoming.remote_address_validated() {
+        let client = incoming.remote_address().ip().to_canonical();
+        if hall.is_crowded(client) && incoming.may_retry() && !incoming.remote_address_validated() {
             // It may always retry once; what it has been told is remembered by the client alone.
             let _ = incoming.retry();
             continue;
         }
-        let client = incoming.remote_address().ip().to_canonical();
         match hall.enter(Transport::Quic).and_then(|seat| seat.taken_by(client)) {
             Some(seat) => {
                 drop(tasks.spawn_local(serve(incoming, Asker { client, transport: Transport::Quic }, seat)))

@@ -41,10 +41,12 @@ impl Server {
             published: Vec::new(),
             certificate: sockets.certificate.clone(),
         };
+        let threads = sockets.udp.len().div_ceil(sockets.udp_addresses().len().max(1));
         for (nth, udp) in sockets.udp.into_iter().enumerate() {
             let worker = udp::Worker {
                 socket: udp.socket,
                 informed: udp.informed,
+                threads,
                 table: Arc::clone(&table),
                 stop: Arc::clone(&server.stop),
                 published: server.publish(),

@@ -29,6 +29,8 @@ pub(super) struct Worker {
     pub(super) socket: UdpSocket,
     /// Whether it is bound to all addresses, and tells which one was asked.
     pub(super) informed: bool,
+    /// How many threads there are like this one, of which each sees its share of the clients.
+    pub(super) threads: usize,
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) published: Arc<Published>,
@@ -37,7 +39,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Answers until told to stop.
     pub(super) fn run(self) {
-        let Self { socket, informed, table, stop, published } = self;
+        let Self { socket, informed, threads, table, stop, published } = self;
         let mut table = Cache::new(table);
         let mut batch = Batch::new(informed);
         let mut desk = Desk::new(Rng::new(), Clock.seconds());
@@ -63,6 +65,9 @@ impl Worker {
             // One look per batch: a query is answered from one table, start to end.
             let table = table.load();
             desk.now = Clock.seconds();
+            if table.manners().conduct.rate_limit.is_some() && !desk.limiter.is_ready() {
+                desk.limiter.prepare(threads, &mut desk.rng);
+            }
             let replies = batch.answer(|query, client, reply| {
                 let asker = Asker { client, transport: Transport::Udp };
                 answer(query, reply, table, &asker, &mut desk)

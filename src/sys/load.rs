@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::geo::load_world;
 use super::keys::{load_keys, prepare_keys};
+use super::secrets::cookie_secrets;
 use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
 use crate::io::{Clock, Identity, PemFiles, Unusable, is_open_to_everybody};
-use crate::table::Image;
-use crate::wire::Name;
+use crate::table::{CookieSecret, Image, Manners};
+use crate::wire::{Name, RecordType};
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
 
@@ -21,24 +22,27 @@ use crate::zone::{self, Zone};
 /// Every mistake in the configuration, its zones, its keys and its workflows. Warnings come with
 /// the setup.
 pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
-    load_with(path, |_, _| Ok(Mistakes::default()))
+    load_with(path, |_, _| Ok(Mistakes::default()), |_, _| Vec::new())
 }
 
 /// Reads a configuration in order to serve it: keys of signed zones are made where they are
-/// missing, and moved on where that is due, if everything else is sound.
+/// missing, and moved on where that is due, if everything else is sound. Secrets are read, which
+/// need not be where a configuration is merely looked at.
 ///
 /// # Errors
-/// As for [`load`]; or keys can be neither made nor moved.
+/// As for [`load`]; or keys can be neither made nor moved, or secrets cannot be read or are none.
 pub fn load_to_serve(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
-    load_with(path, prepare_keys)
+    load_with(path, prepare_keys, cookie_secrets)
 }
 
 fn load_with(
     path: &Path,
     prepare: impl FnOnce(&Config, Timestamp) -> Result<Mistakes, Mistakes>,
+    cookie_secrets: impl FnOnce(&Config, &mut Mistakes) -> Vec<CookieSecret>,
 ) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
     check_certificate(&config, &mut mistakes);
+    let cookie_secrets = cookie_secrets(&config, &mut mistakes);
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
     let world = load_world(&config.geo).map(|(world, warnings)| {
@@ -50,6 +54,7 @@ fn load_with(
         Arc::default()
     });
     check_ttls(&zones, &config, &mut mistakes);
+    check_unsigned(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
@@ -65,13 +70,42 @@ fn load_with(
                 mistakes.extend(more);
                 std::mem::take(&mut mistakes).sorted()
             })?;
-            let setup = Setup::new(Arc::new(config), image, workflows, keys).with_world(world);
+            let manners = Manners::new(&config, cookie_secrets);
+            let setup = Setup::new(Arc::new(config), image, workflows, keys);
+            let setup = setup.with_world(world).with_manners(manners);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }
         Err(more) => {
             mistakes.extend(more);
             Err(mistakes.sorted())
+        }
+    }
+}
+
+/// A zone that is signed here must not bring signatures along, nor the keys that made them.
+fn check_unsigned(zones: &[Zone], config: &Config, mistakes: &mut Mistakes) {
+    const OURS: [RecordType; 7] = [
+        RecordType::RRSIG,
+        RecordType::NSEC,
+        RecordType::NSEC3,
+        RecordType::NSEC3PARAM,
+        RecordType::DNSKEY,
+        RecordType::CDS,
+        RecordType::CDNSKEY,
+    ];
+    for zone in zones {
+        let is_signed = |file: &&config::ZoneFile| file.name == *zone.apex() && file.dnssec.is_some();
+        if !config.zones.iter().any(|file| is_signed(&file)) {
+            continue;
+        }
+        let mut sets = zone.owners().flat_map(|owner| owner.sets());
+        if let Some(set) = sets.find(|set| OURS.contains(&set.rtype())) {
+            let message = format!("a record of type {} in a zone that is signed here", set.rtype());
+            mistakes.error(&set.place(0), message).help(
+                "leave out all records that signing makes (RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS, CDNSKEY), \
+                 or drop `dnssec:` to serve the zone as its file has it",
+            );
         }
     }
 }

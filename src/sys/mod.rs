@@ -7,6 +7,7 @@ mod keys;
 mod load;
 mod log;
 mod passed;
+mod secrets;
 mod systemd;
 mod tsig;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::base::Mistakes;
 use crate::config::Config;
-use crate::io::read_now;
+use crate::io::read_secret_now;
 use crate::transfer::{Key, KeyRing, SECRET_OCTETS_MIN};
 use crate::wire::Base64;
 
@@ -16,7 +16,7 @@ pub fn load_transfer_keys(config: &Config) -> Result<Arc<KeyRing>, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut keys = Vec::new();
     for key in &config.keys {
-        let secret = match read_now(&key.secret) {
+        let secret = match read_secret_now(&key.secret) {
             Ok(secret) => secret,
             Err(why) => {
                 mistakes.error(&key.place, format!("key {}: {}", key.name, why.words));

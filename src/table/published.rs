@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answers::Answers;
 use super::image::Image;
+use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
 use crate::transfer::Zones;
@@ -16,6 +17,7 @@ pub struct Table {
     image: Arc<Image>,
     answers: Vec<Answers>,
     zones: Arc<Zones>,
+    manners: Arc<Manners>,
     signed: Option<Arc<Signed>>,
     unions: Vec<Option<Arc<Part>>>,
 }
@@ -24,7 +26,15 @@ impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, signed: None, unions: Vec::new(), zones: Arc::default() }
+        Self {
+            generation,
+            image,
+            answers,
+            signed: None,
+            unions: Vec::new(),
+            manners: Arc::default(),
+            zones: Arc::default(),
+        }
     }
 
     /// The same, with what secondary servers may know of each zone; by default they may nothing.
@@ -37,6 +47,19 @@ impl Table {
     #[inline]
     pub fn zones(&self) -> &Arc<Zones> {
         &self.zones
+    }
+
+    /// The same, with manners other than the plain ones: by default nothing is told but answers,
+    /// and nobody is limited.
+    #[must_use]
+    pub fn with_manners(self, manners: Arc<Manners>) -> Self {
+        Self { manners, ..self }
+    }
+
+    /// How clients are treated.
+    #[inline]
+    pub fn manners(&self) -> &Manners {
+        &self.manners
     }
 
     /// The same with signatures: those made for this image, and those of each service's answers

@@ -23,25 +23,38 @@ impl Unbound {
     /// Starts it. `None`: it is not installed.
     pub fn start(zone: &str, authority: SocketAddr) -> Option<Self> {
         let at = format!("{}@{}", authority.ip(), authority.port());
-        Self::start_with(&format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n"))
+        let stub = format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
+        // No validation of a zone that is not signed.
+        Self::start_with("iterator", &stub)
+    }
+
+    /// Starts one that validates, and that concludes from NSEC records what it can (RFC 8198).
+    pub fn validating(zone: &str, authority: SocketAddr, anchors: &[String]) -> Option<Self> {
+        let at = format!("{}@{}", authority.ip(), authority.port());
+        let anchors: String = anchors.iter().map(|record| format!("  trust-anchor: '{record}'\n")).collect();
+        let stub = format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
+        Self::start_with("validator iterator", &format!("server:\n  aggressive-nsec: yes\n{anchors}{stub}"))
     }
 
     /// Starts one that asks over TLS, and checks the certificate.
     pub fn start_forwarding(zone: &str, authority: SocketAddr, host: &str, ca: &Path) -> Option<Self> {
         let at = format!("{}@{}#{host}", authority.ip(), authority.port());
-        Self::start_with(&format!(
-            "server:\n  tls-cert-bundle: \"{}\"\n\
+        Self::start_with(
+            "iterator",
+            &format!(
+                "server:\n  tls-cert-bundle: \"{}\"\n\
              forward-zone:\n  name: \"{zone}\"\n  forward-addr: {at}\n  forward-tls-upstream: yes\n",
-            ca.display()
-        ))
+                ca.display()
+            ),
+        )
     }
 
-    fn start_with(authority: &str) -> Option<Self> {
+    fn start_with(modules: &str, authority: &str) -> Option<Self> {
         let binary = find("unbound", "unbound", &["/usr/sbin"])?;
         let scratch = Scratch::new("unbound");
         let (directory, port) = (scratch.path().display(), ports::free());
         // Nothing but what an ordinary resolver does: no serving of expired answers, no lower
-        // bound for TTLs, no validation of a zone that is not signed.
+        // bound for TTLs.
         let config = format!(
             "server:
   directory: \"{directory}\"
@@ -57,7 +70,7 @@ impl Unbound {
   do-ip6: no
   access-control: 127.0.0.0/8 allow
   do-not-query-localhost: no
-  module-config: \"iterator\"
+  module-config: \"{modules}\"
 {authority}
 remote-control:
   control-enable: no

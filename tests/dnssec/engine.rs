@@ -12,7 +12,8 @@ use crate::signed::*;
 use crate::validator::Proof;
 use crate::zoo;
 
-const MORE: &str = "\
+/// More names for the zoo.
+pub const MORE: &str = "\
 safe       NS    ns.lab
 safe       DS    12345 13 2 0000000000000000000000000000000000000000000000000000000000000000
 *.only     TXT   \"a wildcard without addresses\"

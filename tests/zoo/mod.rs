@@ -1,13 +1,16 @@
 //! A zone with one of everything, and a service of each kind, for tests and benches.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pointsman::base::{Generation, RegionId, Source};
 use pointsman::config::{self, Config, Surroundings};
+use pointsman::dns::{Asker, Desk, Transport, answer};
 use pointsman::region::{Choice, Pick};
-use pointsman::table::{Answers, Image, Table};
-use pointsman::wire::Name;
+use pointsman::table::{Answers, CookieSecret, Image, Manners, Table};
+use pointsman::wire::{Message, Name, RecordType, ask};
 use pointsman::zone::{self, Zone};
 
 /// One of everything.
@@ -156,6 +159,13 @@ pub fn zone(apex: &str, text: &str) -> Zone {
     zone::parse(&Source::new("zone", text), &apex, &mut include).unwrap_or_else(|wrong| panic!("{wrong}")).0
 }
 
+/// Reads a zone, if it is one.
+pub fn try_zone(apex: &str, text: &str) -> Option<Zone> {
+    let mut include = |_: &std::path::Path| Err("no files here".to_owned());
+    let apex = Name::parse(apex).expect("it is a name");
+    Some(zone::parse(&Source::new("zone", text), &apex, &mut include).ok()?.0)
+}
+
 /// Everything above, compiled, with the choice of a quiet day.
 pub fn table() -> Table {
     let config = config(CONFIG);
@@ -173,4 +183,39 @@ pub fn table() -> Table {
         Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL })
     });
     Table::new(Generation(1), image, answers.collect())
+}
+
+/// A query that ends with an OPT record, as `ask` writes it, with options: code and data.
+pub fn with_options(mut query: Vec<u8>, options: &[(u16, &[u8])]) -> Vec<u8> {
+    let octets: Vec<u8> = options
+        .iter()
+        .flat_map(|(code, data)| [&code.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), data].concat())
+        .collect();
+    let len_at = query.len() - 2;
+    query.splice(len_at.., (octets.len() as u16).to_be_bytes());
+    query.extend(octets);
+    query
+}
+
+/// What an operator may tell and demand, all at once; cookies and the rest as `handling` says.
+pub fn manners(handling: &str, limit: &str) -> Manners {
+    let dns = format!(
+        "dns: {{nsid: test1, chaos: {{id: test1, version: zoo}}, cookies: {{handling: {handling}}}, {limit}}}\n"
+    );
+    let config = config(&CONFIG.replacen("zones:", &format!("{dns}zones:"), 1));
+    Manners::new(&config, vec![COOKIE_SECRET])
+}
+
+/// What cookies are made with here.
+pub const COOKIE_SECRET: CookieSecret = CookieSecret(*b"sixteen  octets!");
+
+/// The cookie of a client, and the one that it is given: what it returns from the second time on.
+pub fn cookie(client: IpAddr, now: u32) -> Vec<u8> {
+    let table = table().with_manners(Arc::new(manners("offer", "")));
+    let query = with_options(ask(1, &Name::root(), RecordType::A, Some(512)), &[(10, b"clientsO")]);
+    let (mut out, mut desk) = ([0; 512], Desk::new(fastrand::Rng::with_seed(1), now));
+    let asker = Asker { client, transport: Transport::Udp };
+    let len = answer(&query, &mut out, &table, &asker, &mut desk).expect("it answers");
+    let options = Message::read(&out[..len]).expect("it can be read").opt.expect("it has EDNS").options;
+    options.into_iter().find(|(code, _)| *code == 10).expect("it has a cookie").1
 }

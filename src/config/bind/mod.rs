@@ -5,6 +5,7 @@
 
 mod checks;
 mod clusters;
+mod conduct;
 mod geo;
 mod dnssec;
 mod listen;
@@ -157,6 +158,7 @@ impl<'a> Binder<'a> {
         let tls = file.tls.map(|tls| self.certificate(tls));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen, tls.as_ref()));
         let dns = self.dns(&file.dns);
+        let conduct = self.conduct(&file.dns);
         let geo = self.geo(file.geo);
         let store = self.store(file.store);
         let keys = self.keys(file.keys);
@@ -180,6 +182,7 @@ impl<'a> Binder<'a> {
             listen,
             tls,
             dns,
+            conduct,
             zones,
             keys,
             geo,
