@@ -5,6 +5,7 @@
 //! disk, a target or a client: what takes time runs elsewhere and sends its result.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::{Signatures, sign};
-use super::{telemetry, tell};
+use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
@@ -27,8 +28,10 @@ use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Certificate, Clock, Net, PemFiles};
+use crate::notify::Notifier;
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets, renew};
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
 use crate::table::{Signed, Table};
@@ -84,6 +87,7 @@ pub fn start(options: Options) -> (Handle, JoinHandle<End>) {
     let (mail, mut letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
     let handle = Handle { mail, serving: is_serving };
+    tokio::spawn(keys::look_after(handle.clone()));
     let task = tokio::spawn(async move {
         let mut next = (options, None);
         loop {
@@ -133,6 +137,7 @@ struct Control {
     table: Arc<ArcSwap<Table>>,
     sockets: Option<Sockets>,
     server: Option<Server>,
+    notifier: Option<Notifier>,
     counts: Counts,
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
@@ -213,6 +218,7 @@ impl Control {
             table,
             sockets,
             server,
+            notifier: None,
             counts: Counts::default(),
             serving,
             probes: Some(probes),
@@ -241,6 +247,7 @@ impl Control {
         let mut reports = Vec::with_capacity(REPORTS_MAX);
         self.decide();
         self.open_if_due();
+        self.notify_if_due();
         loop {
             let wake = self.wake.map(|at| at.since(Clock.mono()));
             let setup = Arc::clone(self.daemon.setup());
@@ -264,6 +271,7 @@ impl Control {
             }
             self.decide();
             self.open_if_due();
+            self.notify_if_due();
             if let Some(stop_at) = self.stop_at {
                 let settled = self.calls.is_empty() && self.daemon.is_settled();
                 if settled || Clock.mono() >= stop_at {
@@ -341,6 +349,7 @@ impl Control {
                 telemetry::reload(false);
                 error!(event = "daemon.reload_failed", "the configuration was not taken over: {why}");
             }
+            Mail::Keys(setup, zones, keys) => self.keys(&setup, zones, keys),
             Mail::Reconfigure(setup, signed, reply) => {
                 let said = self.reconfigure(setup, signed, inputs).await;
                 // Whoever asked may have gone meanwhile.
@@ -402,8 +411,13 @@ impl Control {
             return Err(why);
         }
         self.systemd.reloading();
-        let words = difference(&old, &setup.config);
-        if let Some(probes) = self.probes.take() {
+        let same_config = Arc::ptr_eq(&old, &setup.config);
+        let words = match same_config {
+            true => zones_words(&setup.changed_zones(self.daemon.setup())),
+            false => difference(&old, &setup.config),
+        };
+        // A zone alone has nothing to do with what is probed.
+        if !same_config && let Some(probes) = self.probes.take() {
             let (probes, reports) = probes.replace(&setup.config).await;
             self.probes = Some(probes);
             inputs.reports = reports;
@@ -419,6 +433,18 @@ impl Control {
         telemetry::reload(true);
         self.systemd.ready();
         Ok(words)
+    }
+
+    /// Keys are looked after elsewhere, for the setup of that moment.
+    fn keys(&mut self, setup: &Arc<Setup>, zones: Vec<ZoneView>, keys: Option<Vec<Arc<ZoneKeys>>>) {
+        if !Arc::ptr_eq(setup, self.daemon.setup()) {
+            return;
+        }
+        telemetry::keys(&zones, Clock.now().wall);
+        self.daemon.show_keys(zones);
+        if let Some(keys) = keys {
+            self.signatures.set_keys(keys, setup);
+        }
     }
 
     fn tick(&mut self) {
@@ -441,7 +467,12 @@ impl Control {
         let now = Clock.now();
         let effects = self.daemon.conclude(now);
         if let Some(table) = effects.publish {
+            let zones = Arc::clone(table.zones());
             publish(&self.table, table);
+            // After the table: who is told asks at once.
+            if let Some(notifier) = &self.notifier {
+                notifier.publish(&zones);
+            }
             telemetry::concluded(Clock.mono().since(now.mono));
         }
         for call in effects.calls {
@@ -535,6 +566,15 @@ impl Control {
         self.systemd.status(&format!("serving {} addresses", addresses.len()));
     }
 
+    /// Secondary servers are told as soon as there is somebody to answer them: they come at once.
+    fn notify_if_due(&mut self) {
+        if self.notifier.is_none() && self.server.is_some() && !self.is_stopping() {
+            let listen = &self.daemon.setup().config.listen;
+            let local = listen.dns.iter().map(SocketAddr::ip).collect();
+            self.notifier = Some(Notifier::start(Arc::clone(self.table.load().zones()), local));
+        }
+    }
+
     /// What clients are shown over TLS, or will be.
     fn certificate(&self) -> Option<&Arc<Certificate>> {
         let waiting = self.sockets.as_ref().and_then(Sockets::certificate);
@@ -543,8 +583,10 @@ impl Control {
 
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
+        let (notified, not_notified) = self.notifier.as_ref().map_or((0, 0), Notifier::counts);
         let certificate_ends = self.certificate().map(|certificate| certificate.ends());
-        Running { now: Clock.now(), serving: self.server.is_some(), counts, certificate_ends }
+        let serving = self.server.is_some();
+        Running { now: Clock.now(), serving, counts, notified, not_notified, certificate_ends }
     }
 
     async fn begin_to_stop(&mut self) {
@@ -687,7 +729,7 @@ impl Control {
             }
             // The files are looked at again.
             Mail::Relocate(_, _, reply) => drop(reply.send(false)),
-            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) => {}
+            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) | Mail::Keys(..) => {}
             Mail::Stop => return true,
         }
         false
@@ -709,6 +751,13 @@ impl Control {
         })
         .await;
         info!(event = "daemon.stopped", "pointsman has stopped");
+    }
+}
+
+fn zones_words(changed: &[String]) -> String {
+    match changed {
+        [] => "no zone has changed".to_owned(),
+        changed => format!("zones changed: {}", changed.join(", ")),
     }
 }
 

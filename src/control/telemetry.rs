@@ -11,6 +11,7 @@ use crate::decide::{Daemon, Event};
 use crate::dns::Counter;
 use crate::health::{Sample, Verdict};
 use crate::region::{Duty, UNKNOWN};
+use crate::sign::{KeyState, ParentView, Role, ZoneView};
 use crate::workflow::State;
 
 /// Bounds of the buckets for durations, in seconds.
@@ -40,6 +41,13 @@ pub(super) fn describe() {
     );
     describe_gauge!("pointsman_service_ttl_seconds", "TTL of a service's answers.");
     describe_gauge!("pointsman_table_generation", "Number of the table that is served.");
+    describe_gauge!("pointsman_zone_serial", "Serial of a zone, as it is told.");
+    describe_gauge!("pointsman_zone_records", "Records of a zone's file.");
+    describe_gauge!("pointsman_zone_history_steps", "Versions of a zone from which a difference is kept.");
+    describe_counter!(
+        "pointsman_notify_total",
+        "Secondary servers told of another version of a zone, by outcome."
+    );
     describe_gauge!("pointsman_trigger", "1 for how a workflow's trigger stands, else 0.");
     describe_gauge!("pointsman_executions", "Executions that are not over, by state.");
     describe_gauge!("pointsman_obligations_open", "What a region still owes before it may serve.");
@@ -67,6 +75,19 @@ pub(super) fn describe() {
     describe_gauge!(
         "pointsman_dnssec_renewal_timestamp_seconds",
         "When they are made anew, in seconds since 1970."
+    );
+    describe_gauge!(
+        "pointsman_dnssec_parent",
+        "1 for what the parent says of a zone's keys: agrees, without (no DS), differs or unknown; else 0."
+    );
+    describe_gauge!("pointsman_dnssec_keys_well", "0 if a zone's keys cannot be looked after.");
+    describe_gauge!(
+        "pointsman_dnssec_keys_next_timestamp_seconds",
+        "When something happens to a zone's keys by itself, in seconds since 1970; 0: not known."
+    );
+    describe_gauge!(
+        "pointsman_dnssec_key_age_seconds",
+        "For how long the oldest key in use has been in use, by role."
     );
     describe_counter!("pointsman_flips_total", "Changes of a region's health.");
     describe_counter!("pointsman_queries_total", "Answers, by response code.");
@@ -106,6 +127,30 @@ pub(super) fn signed(count: usize, took: std::time::Duration, renewed: crate::ba
     gauge!("pointsman_dnssec_signatures").set(count as f64);
     gauge!("pointsman_dnssec_signing_seconds").set(took);
     gauge!("pointsman_dnssec_renewal_timestamp_seconds").set(renewed.as_second() as f64);
+}
+
+/// How the keys of signed zones stand.
+pub(super) fn keys(zones: &[ZoneView], now: crate::base::Timestamp) {
+    for view in zones {
+        let zone = view.zone.to_string();
+        for says in ParentView::WORDS {
+            let is = f64::from(u8::from(view.parent.word() == says));
+            gauge!("pointsman_dnssec_parent", "zone" => zone.clone(), "says" => says).set(is);
+        }
+        let well = f64::from(u8::from(view.trouble.is_none()));
+        gauge!("pointsman_dnssec_keys_well", "zone" => zone.clone()).set(well);
+        let next = view.next.map_or(0.0, |next| next.as_second() as f64);
+        gauge!("pointsman_dnssec_keys_next_timestamp_seconds", "zone" => zone.clone()).set(next);
+        for role in Role::ALL {
+            let active =
+                view.keys.iter().filter(|key| key.record.role == role && key.state == KeyState::Active);
+            if let Some(since) = active.map(|key| key.since).min() {
+                let age = now.duration_since(since).as_secs_f64().max(0.0);
+                gauge!("pointsman_dnssec_key_age_seconds", "zone" => zone.clone(), "role" => role.word())
+                    .set(age);
+            }
+        }
+    }
 }
 
 /// A round of a group has ended.
@@ -169,6 +214,9 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     groups(daemon, config);
     services(daemon, config);
     workflows(daemon, running);
+    zones(daemon);
+    counter!("pointsman_notify_total", "outcome" => "told").absolute(running.notified);
+    counter!("pointsman_notify_total", "outcome" => "failed").absolute(running.not_notified);
     geo(daemon);
     queries(running);
 }
@@ -274,6 +322,15 @@ fn workflows(daemon: &Daemon, running: &Running) {
     }
 }
 
+fn zones(daemon: &Daemon) {
+    for zone in daemon.zones() {
+        let name = zone.name;
+        gauge!("pointsman_zone_serial", "zone" => name.clone()).set(f64::from(zone.serial));
+        gauge!("pointsman_zone_records", "zone" => name.clone()).set(zone.records as f64);
+        gauge!("pointsman_zone_history_steps", "zone" => name).set(zone.steps as f64);
+    }
+}
+
 fn queries(running: &Running) {
     for (counted, value) in running.counts.iter() {
         let word = counted.word();
@@ -285,6 +342,7 @@ fn queries(running: &Running) {
             | Counter::NotImp
             | Counter::Refused
             | Counter::YxDomain
+            | Counter::NotAuth
             | Counter::BadVers => counter!("pointsman_queries_total", "rcode" => word).absolute(value),
             _ => counter!("pointsman_query_events_total", "event" => word).absolute(value),
         }

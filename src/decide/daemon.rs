@@ -19,12 +19,14 @@ use super::journal::{Outbox, Write};
 use super::sense::Change;
 use super::traffic::Moved;
 use super::trigger::TriggerState;
+use super::zones::ZoneKeeper;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
 use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
 use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::table::{Answers, Compiler, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
@@ -132,10 +134,13 @@ pub struct Daemon {
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
     pub(super) answers: Vec<Answers>,
+    pub(super) zones: ZoneKeeper,
     /// The signatures of the zones that are signed, made elsewhere …
     pub(super) signed: Option<Arc<Signed>>,
     /// … and not in the table yet.
     pub(super) signed_anew: bool,
+    /// How keys stand, as somebody else has last seen it.
+    pub(super) signed_zones: Vec<ZoneView>,
     /// Those that depend on which regions serve together, service by service.
     pub(super) sealed: Vec<Option<Arc<Part>>>,
     pub(super) unions: Unions,
@@ -192,6 +197,8 @@ impl Daemon {
         });
         let ceiling = value::<Ceiling>(&state, CEILING).unwrap_or_default().seen_by(epoch);
         let off = value(&state, AUTOMATION);
+        let mut zones = ZoneKeeper::new(&state);
+        zones.take_over(&setup, storeless.is_some());
         let parked = state.into_iter().filter(|(key, _)| is_about_nobody(config, key)).collect();
         let mut daemon = Self {
             watches: vec![Watch::default(); setup.workflows.len()],
@@ -208,8 +215,10 @@ impl Daemon {
             outbox: Outbox::default(),
             table: None,
             answers: Vec::new(),
+            zones,
             signed: None,
             signed_anew: false,
+            signed_zones: Vec::new(),
             sealed: Vec::new(),
             unions: Unions::default(),
             compiler: Compiler::default(),
@@ -353,9 +362,26 @@ impl Daemon {
         self.signed_anew = true;
     }
 
+    /// The keys of the signatures in the table.
+    pub fn keys_in_force(&self) -> Vec<Arc<ZoneKeys>> {
+        let signed = self.signed.as_ref().filter(|_| !self.signed_anew);
+        signed.into_iter().flat_map(|signed| signed.keys()).cloned().collect()
+    }
+
+    /// Takes down how the keys of signed zones stand, for whoever asks.
+    pub fn show_keys(&mut self, zones: Vec<ZoneView>) {
+        self.signed_zones = zones;
+    }
+
+    /// How the keys of signed zones stand.
+    pub fn signed_zones(&self) -> &[ZoneView] {
+        &self.signed_zones
+    }
+
     /// The process is about to end: nothing new begins.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.zones.seal(&mut self.outbox);
     }
 
     /// Executions that have come to their end since this was last asked.
@@ -427,6 +453,7 @@ impl Daemon {
             old.regions.id(new.regions.name(id)).map_or(Duty::Active, |before| self.duties[before])
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
+        self.zones.take_over(&setup, self.storeless.is_some());
         self.setup = setup;
         self.geo_trouble = None;
         // They were made for another image.

@@ -13,6 +13,7 @@ mod answers;
 mod buckets;
 mod build;
 mod compile;
+mod contents;
 mod image;
 mod manners;
 mod node;
@@ -24,6 +25,7 @@ mod union;
 
 pub use answers::{Answers, Client, Drawn, SetId, Variant};
 pub use compile::Compiler;
+pub use contents::{Change, Contents, lines};
 pub use image::{Apex, Found, Image};
 pub use manners::{COOKIE_SECRET_OCTETS, CookieSecret, Manners};
 pub use node::Node;
