@@ -363,7 +363,7 @@ fn write_field(field: Field, part: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Re
         Field::Locator => part.chunks(2).enumerate().try_for_each(|(n, two)| {
             let colon = if n > 0 { ":" } else { "" };
             f.write_str(colon)?;
-            write_hex(two, f)
+            two.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
         }),
         Field::Location => location::write(part, f),
     }
