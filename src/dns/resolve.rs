@@ -45,7 +45,7 @@ pub(super) fn resolve(
     lowered.make_ascii_lowercase();
     let signed = table.signed().filter(|_| reply.wants_signatures());
     if signed.is_some() {
-        notary.tell_time(*now);
+        notary.tell_time(*now, table.manners().conduct.signatures_per_second);
     }
     let mut walk = Walk {
         signed,
