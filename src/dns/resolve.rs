@@ -259,7 +259,8 @@ impl<'t> Walk<'_, '_, 't> {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
             self.seal(Section::Answer, node, set, self.owner)?;
             let image = self.table.image();
-            if set.rtype == RecordType::SOA {
+            // What is signed says what was signed: the serial of the file.
+            if set.rtype == RecordType::SOA && !self.is_sealed(node) {
                 let name = self.name.get(..self.owner.end - self.owner.at);
                 if let Some(zone) = name.and_then(|name| image.zone(name)) {
                     self.renumber(zone, set, at);
