@@ -339,7 +339,8 @@ impl Daemon {
         }
         self.generation = next;
         let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
-            .with_manners(Arc::clone(&self.setup.manners));
+            .with_manners(Arc::clone(&self.setup.manners))
+            .with_notes(self.traffic.notes());
         if let Some(signed) = &self.signed {
             table = table.with_signatures(Arc::clone(signed), self.sealed.clone());
         }

@@ -8,6 +8,7 @@ mod duty;
 mod explain;
 mod flip;
 mod membership;
+mod note;
 
 pub use assess::{Assessment, CheckState, Why, assess};
 pub use bounds::{Detection, Guarantee, JITTER, detection, guarantee, region_detection};
@@ -17,3 +18,4 @@ pub use duty::{Duty, Override, OverrideKind};
 pub use explain::{Reason, reasons, rule_words};
 pub use flip::{Flip, Known, RegionState};
 pub use membership::{Membership, Seat};
+pub use note::Note;

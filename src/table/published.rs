@@ -7,6 +7,7 @@ use super::image::Image;
 use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
+use crate::region::Note;
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
 /// before, and so are the answers of all services that did not change.
@@ -16,6 +17,7 @@ pub struct Table {
     image: Arc<Image>,
     answers: Vec<Answers>,
     manners: Arc<Manners>,
+    notes: Vec<Note>,
     signed: Option<Arc<Signed>>,
     unions: Vec<Option<Arc<Part>>>,
 }
@@ -24,7 +26,15 @@ impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, signed: None, unions: Vec::new(), manners: Arc::default() }
+        Self {
+            generation,
+            image,
+            answers,
+            signed: None,
+            unions: Vec::new(),
+            manners: Arc::default(),
+            notes: Vec::new(),
+        }
     }
 
     /// The same, with manners other than the plain ones: by default nothing is told but answers,
@@ -32,6 +42,18 @@ impl Table {
     #[must_use]
     pub fn with_manners(self, manners: Arc<Manners>) -> Self {
         Self { manners, ..self }
+    }
+
+    /// The same, with what is out of the ordinary about each service's answers, in their order.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<Note>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What is out of the ordinary about what a service answers.
+    #[inline]
+    pub fn note(&self, service: ServiceId) -> Note {
+        self.notes.get(service.position()).copied().unwrap_or_default()
     }
 
     /// How clients are treated.
