@@ -7,6 +7,7 @@ mod common;
 mod differential;
 mod dig;
 mod ferret;
+mod limits;
 mod reply;
 #[path = "../common/times.rs"]
 mod times;
