@@ -8,6 +8,7 @@ use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
 use crate::region::Note;
+use crate::transfer::Zones;
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
 /// before, and so are the answers of all services that did not change.
@@ -16,6 +17,7 @@ pub struct Table {
     generation: Generation,
     image: Arc<Image>,
     answers: Vec<Answers>,
+    zones: Arc<Zones>,
     manners: Arc<Manners>,
     notes: Vec<Note>,
     signed: Option<Arc<Signed>>,
@@ -34,7 +36,20 @@ impl Table {
             unions: Vec::new(),
             manners: Arc::default(),
             notes: Vec::new(),
+            zones: Arc::default(),
         }
+    }
+
+    /// The same, with what secondary servers may know of each zone; by default they may nothing.
+    #[must_use]
+    pub fn with_zones(self, zones: Arc<Zones>) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// What secondary servers may know of each zone.
+    #[inline]
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
     }
 
     /// The same, with manners other than the plain ones: by default nothing is told but answers,
