@@ -107,7 +107,7 @@ pub(super) fn reply(
             match demand(table, asker, edns.as_ref(), standing) {
                 Demand::Nothing => match refusal(&question) {
                     None => {
-                        if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                        if let Err(stop) = resolve(&mut reply, &question, table, asker.client, desk) {
                             end(&mut reply, stop, asker.transport, &mut desk.counts);
                         }
                     }

@@ -18,7 +18,8 @@ pub enum Note {
 }
 
 impl Note {
-    /// What is to be said of answers that lead to these regions. What weighs more is said first.
+    /// What is to be said of answers that lead to these regions, whichever of them a client is
+    /// led to. What weighs more is said first.
     pub fn on(answered: &[RegionId], seats: &Named<RegionId, Seat>) -> Self {
         let seats = || answered.iter().map(|region| &seats[*region]);
         if !seats().any(Seat::fit) {
