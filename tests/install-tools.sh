@@ -11,6 +11,9 @@ etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
 unbound:unbound
 bind9-dnsutils:dig
+bind9-utils:dnssec-dsfromkey
+ldnsutils:ldns-key2ds
+openssl:openssl
 knot-dnsutils:kdig
 curl:curl
 haproxy:haproxy

@@ -559,6 +559,9 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
         format!("clusters:\n  sessions: {{etcd: {{inside: {{ap-south: [{}]}}}}}}\n", voters.join(", "));
     let third = "  ap-south:\n    layers:\n      quorum: [sessions]\nservices:\n";
     let config = config.replace("regions:\n", &format!("{cluster}regions:\n")).replace("services:\n", third);
+    // A signed zone, so that its metrics are there too.
+    let config =
+        config.replace("gtm.example.com.zone}", "gtm.example.com.zone, dnssec: {parent: {servers: []}}}");
     // And a certificate is shown to whoever comes over TLS.
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["ns1.example.com".to_owned()]).unwrap();
@@ -599,12 +602,13 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
     for (label, values) in [
         ("pointsman_region_health", ["no_quorum", "unreachable"]),
         ("pointsman_trigger", ["blocked", "idle"]),
+        ("pointsman_dnssec_parent", ["differs", "unknown"]),
     ] {
         for value in values {
             assert!(
                 metrics
                     .lines()
-                    .any(|line| line.starts_with(label) && line.contains(&format!("state=\"{value}\"")))
+                    .any(|line| line.starts_with(label) && line.contains(&format!("=\"{value}\"")))
             );
         }
     }

@@ -60,6 +60,10 @@ fn show_status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&workflows(status));
     }
+    if !status.signed_zones.is_empty() {
+        out.push('\n');
+        out.push_str(&super::keys::show_zones(&status.signed_zones, status.at, true));
+    }
     if let Some(geo) = &status.geo {
         out.push('\n');
         out.push_str(&databases(geo, status.at));

@@ -179,9 +179,9 @@ pub struct Dnssec {
     pub policy: KeyPolicy,
     /// Where they are kept.
     pub directory: PathBuf,
-    /// Servers of the parent, to be asked for the zone's DS set; none: it is asked for as anybody
-    /// would.
-    pub parent: Vec<SocketAddr>,
+    /// Servers of the parent, to be asked for the zone's DS set: all of them, or nobody is asked. None:
+    /// a resolver of the system is.
+    pub parent: Option<Vec<SocketAddr>>,
     /// How often the parent is asked.
     pub ask_every: Duration,
     /// Where the configuration says so.

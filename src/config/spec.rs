@@ -183,8 +183,7 @@ pub struct Signature {
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    #[serde(default)]
-    pub servers: Vec<Placed<String>>,
+    pub servers: Option<Vec<Placed<String>>>,
     pub ds_ttl: Option<Placed<Span>>,
     pub propagation: Option<Placed<Span>>,
     pub every: Option<Placed<Span>>,

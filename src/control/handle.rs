@@ -8,6 +8,7 @@ use crate::base::{Now, Timestamp};
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
 use crate::health::Finding;
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::table::Signed;
 
 /// Letters that may wait. Whoever writes more waits with them.
@@ -29,6 +30,8 @@ pub(super) enum Mail {
     GeoTrouble(Option<String>),
     /// Another configuration, read and found sound, and its zones signed.
     Reconfigure(Arc<Setup>, Option<Arc<Signed>>, oneshot::Sender<Result<String, String>>),
+    /// How the keys of signed zones stand, and with which to sign for this setup; none: as before.
+    Keys(Arc<Setup>, Vec<ZoneView>, Option<Vec<Arc<ZoneKeys>>>),
     /// A configuration that was not sound: the old one stays.
     ReloadFailed(String),
     /// Hands over to a new process of the program on disk.
@@ -122,6 +125,16 @@ impl Handle {
         let (reply, said) = oneshot::channel();
         self.mail.send(Mail::Reconfigure(setup, signed, reply)).await.map_err(|_| Gone)?;
         said.await.map_err(|_| Gone)
+    }
+
+    /// Tells how keys stand, and signs with others if there are others.
+    pub(super) async fn keys(
+        &self,
+        setup: Arc<Setup>,
+        zones: Vec<ZoneView>,
+        keys: Option<Vec<Arc<ZoneKeys>>>,
+    ) -> Result<(), Gone> {
+        self.mail.send(Mail::Keys(setup, zones, keys)).await.map_err(|_| Gone)
     }
 
     /// Takes over other data on where clients are, under the configuration that runs. False: by

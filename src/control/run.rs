@@ -19,7 +19,7 @@ use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::{Signatures, sign};
-use super::{telemetry, tell};
+use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
 use crate::cluster::NodeView;
@@ -29,6 +29,7 @@ use crate::dns::Counts;
 use crate::io::{Certificate, Clock, Net, PemFiles};
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets, renew};
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::store::{self, Batch, Store, StoreError};
 use crate::sys::{Succession, Successor, Systemd};
 use crate::table::{Signed, Table};
@@ -84,6 +85,7 @@ pub fn start(options: Options) -> (Handle, JoinHandle<End>) {
     let (mail, mut letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
     let handle = Handle { mail, serving: is_serving };
+    tokio::spawn(keys::look_after(handle.clone()));
     let task = tokio::spawn(async move {
         let mut next = (options, None);
         loop {
@@ -341,6 +343,7 @@ impl Control {
                 telemetry::reload(false);
                 error!(event = "daemon.reload_failed", "the configuration was not taken over: {why}");
             }
+            Mail::Keys(setup, zones, keys) => self.keys(&setup, zones, keys),
             Mail::Reconfigure(setup, signed, reply) => {
                 let said = self.reconfigure(setup, signed, inputs).await;
                 // Whoever asked may have gone meanwhile.
@@ -419,6 +422,18 @@ impl Control {
         telemetry::reload(true);
         self.systemd.ready();
         Ok(words)
+    }
+
+    /// Keys are looked after elsewhere, for the setup of that moment.
+    fn keys(&mut self, setup: &Arc<Setup>, zones: Vec<ZoneView>, keys: Option<Vec<Arc<ZoneKeys>>>) {
+        if !Arc::ptr_eq(setup, self.daemon.setup()) {
+            return;
+        }
+        telemetry::keys(&zones, Clock.now().wall);
+        self.daemon.show_keys(zones);
+        if let Some(keys) = keys {
+            self.signatures.set_keys(keys, setup);
+        }
     }
 
     fn tick(&mut self) {
@@ -687,7 +702,7 @@ impl Control {
             }
             // The files are looked at again.
             Mail::Relocate(_, _, reply) => drop(reply.send(false)),
-            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) => {}
+            Mail::ReloadFailed(_) | Mail::GeoTrouble(_) | Mail::Keys(..) => {}
             Mail::Stop => return true,
         }
         false

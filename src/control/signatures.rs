@@ -78,8 +78,11 @@ impl Signatures {
     }
 
     /// Signs everything anew with other keys.
-    #[allow(dead_code, reason = "for keys that roll")]
     pub(super) fn set_keys(&mut self, keys: Vec<Arc<ZoneKeys>>, setup: &Arc<Setup>) {
+        // Said again while the work is under way: it need not begin anew.
+        if self.keys == keys {
+            return;
+        }
         self.keys = keys;
         match self.work {
             None => self.begin(Arc::clone(setup)),

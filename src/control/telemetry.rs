@@ -11,6 +11,7 @@ use crate::decide::{Daemon, Event};
 use crate::dns::Counter;
 use crate::health::{Sample, Verdict};
 use crate::region::{Duty, Pick};
+use crate::sign::{KeyState, ParentView, Role, ZoneView};
 use crate::workflow::State;
 
 /// Bounds of the buckets for durations, in seconds.
@@ -68,6 +69,19 @@ pub(super) fn describe() {
         "pointsman_dnssec_renewal_timestamp_seconds",
         "When they are made anew, in seconds since 1970."
     );
+    describe_gauge!(
+        "pointsman_dnssec_parent",
+        "1 for what the parent says of a zone's keys: agrees, without (no DS), differs or unknown; else 0."
+    );
+    describe_gauge!("pointsman_dnssec_keys_well", "0 if a zone's keys cannot be looked after.");
+    describe_gauge!(
+        "pointsman_dnssec_keys_next_timestamp_seconds",
+        "When something happens to a zone's keys by itself, in seconds since 1970; 0: not known."
+    );
+    describe_gauge!(
+        "pointsman_dnssec_key_age_seconds",
+        "For how long the oldest key in use has been in use, by role."
+    );
     describe_counter!("pointsman_flips_total", "Changes of a region's health.");
     describe_counter!("pointsman_queries_total", "Answers, by response code.");
     describe_counter!(
@@ -106,6 +120,30 @@ pub(super) fn signed(count: usize, took: std::time::Duration, renewed: crate::ba
     gauge!("pointsman_dnssec_signatures").set(count as f64);
     gauge!("pointsman_dnssec_signing_seconds").set(took);
     gauge!("pointsman_dnssec_renewal_timestamp_seconds").set(renewed.as_second() as f64);
+}
+
+/// How the keys of signed zones stand.
+pub(super) fn keys(zones: &[ZoneView], now: crate::base::Timestamp) {
+    for view in zones {
+        let zone = view.zone.to_string();
+        for says in ParentView::WORDS {
+            let is = f64::from(u8::from(view.parent.word() == says));
+            gauge!("pointsman_dnssec_parent", "zone" => zone.clone(), "says" => says).set(is);
+        }
+        let well = f64::from(u8::from(view.trouble.is_none()));
+        gauge!("pointsman_dnssec_keys_well", "zone" => zone.clone()).set(well);
+        let next = view.next.map_or(0.0, |next| next.as_second() as f64);
+        gauge!("pointsman_dnssec_keys_next_timestamp_seconds", "zone" => zone.clone()).set(next);
+        for role in Role::ALL {
+            let active =
+                view.keys.iter().filter(|key| key.record.role == role && key.state == KeyState::Active);
+            if let Some(since) = active.map(|key| key.since).min() {
+                let age = now.duration_since(since).as_secs_f64().max(0.0);
+                gauge!("pointsman_dnssec_key_age_seconds", "zone" => zone.clone(), "role" => role.word())
+                    .set(age);
+            }
+        }
+    }
 }
 
 /// A round of a group has ended.

@@ -25,6 +25,7 @@ use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
+use crate::sign::{ZoneKeys, ZoneView};
 use crate::table::{Answers, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
@@ -136,6 +137,8 @@ pub struct Daemon {
     pub(super) signed: Option<Arc<Signed>>,
     /// … and not in the table yet.
     pub(super) signed_anew: bool,
+    /// How keys stand, as somebody else has last seen it.
+    pub(super) signed_zones: Vec<ZoneView>,
     /// Those that depend on which regions serve together, service by service.
     pub(super) sealed: Vec<Option<Arc<Part>>>,
     pub(super) unions: Unions,
@@ -209,6 +212,7 @@ impl Daemon {
             answers: Vec::new(),
             signed: None,
             signed_anew: false,
+            signed_zones: Vec::new(),
             sealed: Vec::new(),
             unions: Unions::default(),
             generation: Generation(ceiling),
@@ -349,6 +353,22 @@ impl Daemon {
     pub fn sign(&mut self, signed: Option<Arc<Signed>>) {
         self.signed = signed;
         self.signed_anew = true;
+    }
+
+    /// The keys of the signatures in the table.
+    pub fn keys_in_force(&self) -> Vec<Arc<ZoneKeys>> {
+        let signed = self.signed.as_ref().filter(|_| !self.signed_anew);
+        signed.into_iter().flat_map(|signed| signed.keys()).cloned().collect()
+    }
+
+    /// Takes down how the keys of signed zones stand, for whoever asks.
+    pub fn show_keys(&mut self, zones: Vec<ZoneView>) {
+        self.signed_zones = zones;
+    }
+
+    /// How the keys of signed zones stand.
+    pub fn signed_zones(&self) -> &[ZoneView] {
+        &self.signed_zones
     }
 
     /// The process is about to end: nothing new begins.

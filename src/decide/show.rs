@@ -148,6 +148,7 @@ impl Daemon {
                     view::WorkflowView { name: workflow.name.clone(), trigger, state, words }
                 })
                 .collect(),
+            signed_zones: self.signed_zones.clone(),
             geo: self.geo(),
         }
     }

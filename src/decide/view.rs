@@ -11,6 +11,7 @@ use crate::config::{Config, Mode, SwitchedBy};
 use crate::geo::Database;
 use crate::health::Verdict;
 use crate::region::{Choice, Duty, Pick, Reason};
+use crate::sign::ZoneView;
 
 /// Everything, at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Status {
     pub services: Vec<ServiceView>,
     /// Workflows and what starts them.
     pub workflows: Vec<WorkflowView>,
+    /// Signed zones and their keys.
+    #[serde(default)]
+    pub signed_zones: Vec<ZoneView>,
     /// What tells where clients are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geo: Option<GeoView>,

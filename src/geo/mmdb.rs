@@ -1,15 +1,12 @@
 //! MaxMind's database format (<https://maxmind.github.io/MaxMind-DB/>) → [`Layer`].
 //!
-//! The search tree is walked here, in order and with every step checked: a file that was cut off
-//! or overwritten while it was copied must be an error, never a panic or a walk without end. Each
-//! record is decoded once, by `maxminddb`, however many networks share it.
+//! The search tree is walked in order, with every step checked: a file that was cut off or
+//! overwritten while it was copied must be an error, never a panic or a walk without end. Each
+//! record is read once, however many networks share it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use maxminddb::{MaxMindDbError, Reader};
-use serde::Deserialize;
-
+use super::data::{Bad, Data};
 use super::facts::{Facts, Subdivision, code, location};
 use super::runs::Runs;
 use super::world::{Database, Interned, Layer, NETWORKS_MAX, Stamp};
@@ -30,7 +27,7 @@ pub enum MmdbError {
     NotMmdb,
     /// A later format.
     #[error("format {0} is not known here: 2.x is")]
-    Format(u16),
+    Format(u64),
     /// The parts do not fit together.
     #[error("damaged: {0}; fetch it again")]
     Damaged(String),
@@ -52,62 +49,14 @@ pub enum MmdbError {
     TooManyNetworks,
 }
 
-/// The part of a record that is of use here.
-#[derive(Deserialize, Debug, Default)]
-#[serde(default)]
-struct Record<'a> {
-    #[serde(borrow)]
-    continent: Continent<'a>,
-    #[serde(borrow)]
-    country: Iso<'a>,
-    #[serde(borrow)]
-    subdivisions: Vec<Iso<'a>>,
-    autonomous_system_number: Option<u32>,
-    location: Option<Coordinates>,
-}
-
-#[derive(Deserialize, Debug, Default)]
-#[serde(default)]
-struct Continent<'a> {
-    code: Option<&'a str>,
-}
-
-#[derive(Deserialize, Debug, Default)]
-#[serde(default)]
-struct Iso<'a> {
-    iso_code: Option<&'a str>,
-}
-
-#[derive(Deserialize, Debug, Default)]
-#[serde(default)]
-struct Coordinates {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
-}
-
-impl Record<'_> {
-    fn facts(&self) -> Facts {
-        let place = self.location.as_ref().and_then(|at| location(at.latitude?, at.longitude?));
-        Facts {
-            continent: self.continent.code.and_then(code),
-            country: self.country.iso_code.and_then(code),
-            subdivision: self.subdivisions.first().and_then(|part| Subdivision::new(part.iso_code?)),
-            // 0 is reserved (RFC 7607): nobody's.
-            asn: self.autonomous_system_number.filter(|asn| *asn != 0),
-            location: place,
-            networks: Vec::new(),
-        }
-    }
-}
-
 /// Reads a database. `file` is what to call it.
 ///
 /// # Errors
 /// [`MmdbError`].
 pub fn read_mmdb(file: &str, bytes: &[u8]) -> Result<Layer, MmdbError> {
-    let reader = open(bytes)?;
-    let mut walk = Walk::new(&reader, bytes)?;
-    let six = reader.metadata.ip_version == 6;
+    let about = Metadata::read(bytes)?;
+    let mut walk = Walk::new(&about, bytes)?;
+    let six = about.ip_version == 6;
     // In a tree for both families, IPv4 is at ::/96, and other places lead there as well.
     let inside = if six { walk.descend(96)? } else { 0 };
     let mut v4 = Runs::all(0);
@@ -116,14 +65,14 @@ pub fn read_mmdb(file: &str, bytes: &[u8]) -> Result<Layer, MmdbError> {
     if six {
         walk.networks(0, 128, Some(inside), |bits, facts| v6.push(bits, facts))?;
     }
-    let kind = reader.metadata.database_type.clone();
+    let kind = about.database_type.to_owned();
     if walk.known.facts.len() == 1 {
         return Err(MmdbError::Useless(kind));
     }
     let named = |facts: u32| facts != 0;
     let networks = v4.iter().filter(|(_, facts)| named(*facts)).count()
         + v6.iter().filter(|(_, facts)| named(*facts)).count();
-    let built = i64::try_from(reader.metadata.build_epoch).ok();
+    let built = i64::try_from(about.build_epoch).ok();
     let database = Database {
         file: file.to_owned(),
         kind,
@@ -134,39 +83,59 @@ pub fn read_mmdb(file: &str, bytes: &[u8]) -> Result<Layer, MmdbError> {
     Ok(Layer { database, facts: walk.known.facts, v4, v6 })
 }
 
-/// A reader over all of the file, once its metadata fit the file.
-fn open(bytes: &[u8]) -> Result<Reader<&[u8]>, MmdbError> {
-    let tail = bytes.len().saturating_sub(METADATA_MAX);
-    let marker = bytes[tail..].windows(MARKER.len()).rposition(|window| window == MARKER);
-    let metadata = tail + marker.ok_or(MmdbError::NotMmdb)?;
-    // The reader looks for IPv4 in the tree as soon as it has read the metadata, and takes it for
-    // granted that the tree is there. So it gets the metadata with an empty tree first.
-    let alone = [&[0; SEPARATOR], &bytes[metadata..]].concat();
-    let alone = Reader::from_source(alone).map_err(|why| MmdbError::Damaged(why.to_string()))?;
-    let about = &alone.metadata;
-    let tree = u64::from(about.node_count) * u64::from(about.record_size) / 4;
-    if about.binary_format_major_version != 2 {
-        return Err(MmdbError::Format(about.binary_format_major_version));
+/// What a file says of itself.
+struct Metadata<'a> {
+    /// Where it says so.
+    begins: usize,
+    build_epoch: u64,
+    database_type: &'a str,
+    ip_version: u64,
+    node_count: u32,
+    /// Bits of a pointer in the tree.
+    record_size: usize,
+}
+
+impl<'a> Metadata<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, MmdbError> {
+        let tail = bytes.len().saturating_sub(METADATA_MAX);
+        let marker = bytes[tail..].windows(MARKER.len()).rposition(|window| window == MARKER);
+        let begins = tail + marker.ok_or(MmdbError::NotMmdb)?;
+        let data = Data(&bytes[begins + MARKER.len()..]);
+        let senseless = |_| damaged("its metadata make no sense");
+        let field =
+            |key: &str| data.field(0, key).and_then(|at| at.ok_or(Bad::Unlike("there"))).map_err(senseless);
+        let number = |key: &str| data.unsigned(field(key)?).map_err(senseless);
+        let format = number("binary_format_major_version")?;
+        if format != 2 {
+            return Err(MmdbError::Format(format));
+        }
+        let (nodes, record_size, ip_version) =
+            (number("node_count")?, number("record_size")?, number("ip_version")?);
+        let node_count = u32::try_from(nodes).ok().filter(|nodes| *nodes > 0);
+        let known = matches!(record_size, 24 | 28 | 32) && matches!(ip_version, 4 | 6);
+        let node_count = node_count.filter(|_| known).ok_or_else(|| damaged("its metadata make no sense"))?;
+        if nodes * record_size / 4 + SEPARATOR as u64 > begins as u64 {
+            return Err(damaged(&format!("{} bytes are too few for its tree", bytes.len())));
+        }
+        Ok(Self {
+            begins,
+            build_epoch: number("build_epoch")?,
+            database_type: data.text(field("database_type")?).map_err(senseless)?,
+            ip_version,
+            node_count,
+            record_size: record_size as usize,
+        })
     }
-    if !matches!(about.ip_version, 4 | 6) || about.node_count == 0 {
-        return Err(MmdbError::Damaged("its metadata make no sense".to_owned()));
-    }
-    if tree + SEPARATOR as u64 > metadata as u64 {
-        return Err(MmdbError::Damaged(format!("{} bytes are too few for its tree", bytes.len())));
-    }
-    Reader::from_source(bytes).map_err(|why| MmdbError::Damaged(why.to_string()))
 }
 
 /// A walk through the tree, and the facts that were met.
 struct Walk<'a> {
-    reader: &'a Reader<&'a [u8]>,
+    about: &'a Metadata<'a>,
     tree: &'a [u8],
-    nodes: u32,
-    /// Bytes of the data.
-    data: usize,
+    data: Data<'a>,
     known: Interned,
     numbers: HashMap<u32, u32>,
-    /// Steps that are left: each node is met once, apart from a few that lead there as well.
+    /// Nodes that may still be met: each is met once, apart from a few that lead there as well.
     left: u64,
 }
 
@@ -179,17 +148,16 @@ enum Step {
 }
 
 impl<'a> Walk<'a> {
-    fn new(reader: &'a Reader<&'a [u8]>, bytes: &'a [u8]) -> Result<Self, MmdbError> {
-        let nodes = reader.metadata.node_count;
-        let size = nodes as usize * usize::from(reader.metadata.record_size) / 4;
-        let (tree, rest) = bytes.split_at(size);
-        if rest[..SEPARATOR].iter().any(|byte| *byte != 0) {
+    fn new(about: &'a Metadata<'a>, bytes: &'a [u8]) -> Result<Self, MmdbError> {
+        let (tree, rest) = bytes[..about.begins].split_at(about.node_count as usize * about.record_size / 4);
+        let (separator, data) = rest.split_at(SEPARATOR);
+        if separator.iter().any(|byte| *byte != 0) {
             return Err(damaged("its tree does not end where it should"));
         }
         let mut known = Interned::default();
         known.number(Facts::default());
-        let left = u64::from(nodes) * 2 + 256;
-        Ok(Self { reader, tree, nodes, data: rest.len() - SEPARATOR, known, numbers: HashMap::new(), left })
+        let left = u64::from(about.node_count) * 2 + 256;
+        Ok(Self { about, tree, data: Data(data), known, numbers: HashMap::new(), left })
     }
 
     /// What leads to `::/len`, or to the network that it lies in.
@@ -225,7 +193,7 @@ impl<'a> Walk<'a> {
                     if networks > NETWORKS_MAX {
                         return Err(MmdbError::TooManyNetworks);
                     }
-                    found(address, self.record(offset, address, bits)?);
+                    found(address, self.record(offset)?);
                 }
                 Step::Node(_) if depth >= bits => return Err(damaged("its tree is too deep")),
                 Step::Node(node) => {
@@ -241,12 +209,12 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&self, pointer: u32) -> Result<Step, MmdbError> {
-        let beyond = u64::from(pointer).checked_sub(u64::from(self.nodes));
+        let beyond = u64::from(pointer).checked_sub(u64::from(self.about.node_count));
         match beyond {
             None => Ok(Step::Node(pointer)),
             Some(0) => Ok(Step::Nothing),
             Some(beyond) => match beyond.checked_sub(SEPARATOR as u64) {
-                Some(offset) if offset < self.data as u64 => Ok(Step::Record(offset as u32)),
+                Some(offset) if offset < self.data.0.len() as u64 => Ok(Step::Record(offset as u32)),
                 _ => Err(damaged("its tree leads out of the file")),
             },
         }
@@ -254,7 +222,7 @@ impl<'a> Walk<'a> {
 
     /// Both pointers of a node of the tree.
     fn branches(&self, node: u32) -> [u32; 2] {
-        let size = usize::from(self.reader.metadata.record_size) / 4;
+        let size = self.about.record_size / 4;
         let bytes = &self.tree[node as usize * size..][..size];
         let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
         match size {
@@ -268,27 +236,52 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The number of the facts in a record, which some address leads to.
-    fn record(&mut self, offset: u32, address: u128, bits: u8) -> Result<u32, MmdbError> {
+    /// The number of the facts in a record.
+    fn record(&mut self, offset: u32) -> Result<u32, MmdbError> {
         if let Some(number) = self.numbers.get(&offset) {
             return Ok(*number);
         }
-        let address: IpAddr = match bits {
-            32 => Ipv4Addr::from_bits((address >> 96) as u32).into(),
-            _ => Ipv6Addr::from_bits(address).into(),
-        };
-        let record = self.reader.lookup(address).and_then(|found| found.decode::<Record>());
-        let facts = match record {
-            Ok(record) => record.unwrap_or_default().facts(),
-            Err(why @ MaxMindDbError::Decoding { .. }) => {
-                let kind = self.reader.metadata.database_type.clone();
-                return Err(MmdbError::Foreign { kind, why: why.to_string() });
-            }
-            Err(why) => return Err(damaged(&why.to_string())),
-        };
-        let number = self.known.number(facts);
+        let number = self.known.number(self.facts(offset as usize)?);
         self.numbers.insert(offset, number);
         Ok(number)
+    }
+
+    /// The facts in a record; other things it tells are passed over.
+    fn facts(&self, record: usize) -> Result<Facts, MmdbError> {
+        let text = |keys: &[&str]| self.get(record, keys, |at| self.data.text(at));
+        let double = |keys: &[&str]| self.get(record, keys, |at| self.data.double(at));
+        let part = self.get(record, &["subdivisions"], |at| match self.data.first(at)? {
+            Some(first) => self.data.field(first, "iso_code")?.map(|at| self.data.text(at)).transpose(),
+            None => Ok(None),
+        })?;
+        let asn = self.get(record, &["autonomous_system_number"], |at| self.data.unsigned(at))?;
+        let (latitude, longitude) = (double(&["location", "latitude"])?, double(&["location", "longitude"])?);
+        Ok(Facts {
+            continent: text(&["continent", "code"])?.and_then(code),
+            country: text(&["country", "iso_code"])?.and_then(code),
+            subdivision: part.flatten().and_then(Subdivision::new),
+            // 0 is reserved (RFC 7607): nobody's.
+            asn: asn.and_then(|asn| u32::try_from(asn).ok()).filter(|asn| *asn != 0),
+            location: latitude.zip(longitude).and_then(|(latitude, longitude)| location(latitude, longitude)),
+            networks: Vec::new(),
+        })
+    }
+
+    /// What stands at a path of a record, if it is there.
+    fn get<T>(
+        &self,
+        record: usize,
+        keys: &[&str],
+        read: impl FnOnce(usize) -> Result<T, Bad>,
+    ) -> Result<Option<T>, MmdbError> {
+        let found = self.data.path(record, keys).and_then(|at| at.map(read).transpose());
+        found.map_err(|bad| match bad {
+            Bad::Damaged(what) => damaged(what),
+            Bad::Unlike(what) => MmdbError::Foreign {
+                kind: self.about.database_type.to_owned(),
+                why: format!("`{}` is not {what}", keys.join("/")),
+            },
+        })
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod cidr;
 mod classes;
+mod data;
 mod embed;
 mod facts;
 mod mmdb;

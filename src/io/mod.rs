@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for HTTP and PostgreSQL.
+//! TLS, and clients for DNS, HTTP and PostgreSQL.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -8,6 +8,7 @@
 mod certificate;
 mod clock;
 mod contact;
+pub mod dns;
 mod failure;
 pub mod http;
 mod meter;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
@@ -83,7 +83,26 @@ impl Flags {
 /// A private key as a PKCS#8 document (RFC 5958), in DER. It never prints.
 pub struct Pkcs8(Box<[u8]>);
 
+/// PKCS#8 up to the private half of a P-256 key, and between its halves (RFC 5208, RFC 5915).
+const P256_HEAD: [u8; 36] = [
+    0x30, 0x81, 0x87, 2, 1, 0, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48,
+    0xce, 0x3d, 3, 1, 7, 4, 0x6d, 0x30, 0x6b, 2, 1, 1, 4, 0x20,
+];
+const P256_MIDDLE: [u8; 6] = [0xa1, 0x44, 3, 0x42, 0, 4];
+/// PKCS#8 up to the private half of an Ed25519 key (RFC 8410 §7).
+const ED25519_HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
 impl Pkcs8 {
+    /// A P-256 key by its halves, as DNS software writes them: the number, and both coordinates.
+    pub fn p256(private: &[u8; 32], public: &[u8; 64]) -> Self {
+        Self::new([&P256_HEAD[..], private, &P256_MIDDLE, public].concat())
+    }
+
+    /// An Ed25519 key by its private half.
+    pub fn ed25519(private: &[u8; 32]) -> Self {
+        Self::new([&ED25519_HEAD[..], private].concat())
+    }
+
     /// Takes a document in; it is looked at when a key is made of it.
     pub fn new(der: impl Into<Box<[u8]>>) -> Self {
         Self(der.into())
@@ -145,12 +164,17 @@ impl SigningKey {
     ) -> Result<(Self, Pkcs8), KeyError> {
         let document = match algorithm {
             Algorithm::EcdsaP256Sha256 => {
-                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, random)
+                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, random);
+                Pkcs8::new(made.map_err(|_| KeyError::NoRandom)?.as_ref())
             }
-            Algorithm::Ed25519 => Ed25519KeyPair::generate_pkcs8(random),
+            // Any 32 octets are one (RFC 8032 §5.1.5). The library would write both halves, in a form
+            // that OpenSSL 3.0 does not read.
+            Algorithm::Ed25519 => {
+                let private = ring::rand::generate::<[u8; 32]>(random).map_err(|_| KeyError::NoRandom)?;
+                Pkcs8::ed25519(&private.expose())
+            }
         };
-        let document = document.map_err(|_| KeyError::NoRandom)?;
-        Ok((Self::from_pkcs8(algorithm, flags, document.as_ref())?, Pkcs8::new(document.as_ref())))
+        Ok((Self::from_pkcs8(algorithm, flags, document.reveal())?, document))
     }
 
     /// Takes a key out of its document. Its first signature is made and verified here, so that
@@ -254,6 +278,22 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// Whether a DS record means this key, whichever digest it has (RFC 4034 §5.1.4, RFC 6605 §2).
+    pub fn is_named_by(&self, owner: &Name, ds: &[u8]) -> bool {
+        let [tag @ .., algorithm, kind] = *ds.first_chunk::<4>().unwrap_or(&[0; 4]);
+        let kind = match kind {
+            1 => &SHA1_FOR_LEGACY_USE_ONLY,
+            DIGEST_SHA256 => &SHA256,
+            4 => &SHA384,
+            _ => return false,
+        };
+        u16::from_be_bytes(tag) == self.tag
+            && algorithm == self.algorithm().number()
+            && digest(kind, &[owner.as_wire(), &self.dnskey].concat()).as_ref() == &ds[4..]
+    }
+}
+
 impl Pair {
     fn public(&self) -> &[u8] {
         match self {
@@ -305,13 +345,6 @@ mod tests {
         }
     }
 
-    /// A PKCS#8 document around the bare private half, as RFC 8410 §7 has it.
-    fn ed25519(private: [u8; 32]) -> SigningKey {
-        let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-        der.extend(private);
-        SigningKey::from_pkcs8(Algorithm::Ed25519, Flags::SecureEntryPoint, &der).unwrap()
-    }
-
     #[test]
     fn the_examples_of_rfc_8080() {
         // §6.1, both keys: DNSKEY, DS and the signature of the same MX set.
@@ -331,9 +364,14 @@ mod tests {
             ),
         ];
         for (private, dnskey, ds, signature) in examples {
-            let key = ed25519(base64(private).try_into().unwrap());
+            let document = Pkcs8::ed25519(&base64(private).try_into().unwrap());
+            let key = SigningKey::from_pkcs8(Algorithm::Ed25519, Flags::SecureEntryPoint, document.reveal());
+            let key = key.unwrap();
             assert_eq!(key.dnskey_rdata(), rdata(RecordType::DNSKEY, dnskey));
             assert_eq!(key.ds_rdata(&owner), rdata(RecordType::DS, ds));
+            assert!(key.is_named_by(&owner, &rdata(RecordType::DS, ds)));
+            assert!(!key.is_named_by(&Name::root(), &rdata(RecordType::DS, ds)));
+            assert!(!key.is_named_by(&owner, b""));
             let signed = rdata(
                 RecordType::RRSIG,
                 &format!("MX 15 2 3600 1440021600 1438207200 {} example.com. {signature}", key.tag()),
@@ -354,20 +392,15 @@ mod tests {
     #[test]
     fn the_example_of_rfc_6605() {
         // §6.1. ECDSA signatures differ each time: the example's must verify, and so must ours.
-        let mut document = vec![
-            0x30, 0x81, 0x87, 2, 1, 0, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a,
-            0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 4, 0x6d, 0x30, 0x6b, 2, 1, 1, 4, 0x20,
-        ];
         let dnskey = rdata(
             RecordType::DNSKEY,
             "257 3 13 GojIhhXUN/u4v54ZQqGSnyhWJwaubCvTmeexv7bR6edbkrSqQpF64cYbcB7wNcP+e+MAnLr+Wi9xMWyQLc8NAA==",
         );
         let private = base64("GU6SnQ/Ou+xC5RumuIUIuJZteXT2z0O/ok1s38Et6mQ=");
-        document.extend(private);
-        document.extend([0xa1, 0x44, 3, 0x42, 0, 4]);
-        document.extend_from_slice(&dnskey[4..]);
+        let document = Pkcs8::p256(&private.try_into().unwrap(), dnskey[4..].try_into().unwrap());
         let key =
-            SigningKey::from_pkcs8(Algorithm::EcdsaP256Sha256, Flags::SecureEntryPoint, &document).unwrap();
+            SigningKey::from_pkcs8(Algorithm::EcdsaP256Sha256, Flags::SecureEntryPoint, document.reveal())
+                .unwrap();
         assert_eq!(key.dnskey_rdata(), dnskey);
         assert_eq!(key.tag(), 55648);
         let ds = "55648 13 2 b4c8c1fe2e7477127b27115656ad6256f424625bf5c1e2770ce6d6e37df61d17";

@@ -76,8 +76,8 @@ impl KeyRing {
         self.before.filter(|(_, until)| now < *until || !self.in_force).map(|(before, _)| before)
     }
 
-    /// Takes over the times of the configuration. Shorter ones hold only when what was served under the longer
-    /// ones has left all caches.
+    /// Takes over the times of the configuration. Shorter ones hold only when what was served under
+    /// the longer ones has left all caches.
     fn keep_timing(&mut self, timing: Timing, now: Timestamp) {
         let before = self.longer_before(now);
         let Some(kept) = self.timing.filter(|kept| *kept != timing) else {

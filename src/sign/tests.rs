@@ -387,7 +387,8 @@ fn live(seed: u64, rounds: usize) -> Result<usize, String> {
             6..8 => world.parent(),
             8 => world.operator(),
             _ => {
-                if world.rng.u8(..) < 40 {
+                // TTLs from before the first key are nobody's to remember: `max_ttl` must cover them.
+                if world.rng.u8(..) < 40 && world.kept.timing.is_some() {
                     // Another configuration: other TTLs. The process takes it over when it is next about.
                     world.policy.timing = random_timing(&mut world.rng);
                     world.daemon();

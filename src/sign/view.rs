@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyPolicy, KeyRecord, KeyRing, KeyState, Unsign, Wait};
+use super::{KeyPolicy, KeyRecord, KeyRing, KeyState, ParentView, Unsign, Wait};
 use crate::base::Timestamp;
 use crate::wire::Name;
 
@@ -48,34 +48,6 @@ pub struct KeyView {
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Wait>,
-}
-
-/// What the parent says of a zone's keys.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(tag = "says", rename_all = "snake_case")]
-pub enum ParentView {
-    /// It was not asked, or did not answer.
-    #[default]
-    Unknown,
-    /// It has no DS, and needs none yet, or is awaited to have one.
-    Without {
-        /// When it was asked.
-        at: Timestamp,
-    },
-    /// A DS there names a key that is in the zone.
-    Agrees {
-        /// When it was asked.
-        at: Timestamp,
-        /// The keys it names.
-        tags: Vec<u16>,
-    },
-    /// What it has leads nowhere: whoever validates cannot resolve the zone.
-    Differs {
-        /// When it was asked.
-        at: Timestamp,
-        /// In words.
-        why: String,
-    },
 }
 
 impl ZoneView {

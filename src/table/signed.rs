@@ -83,6 +83,11 @@ pub struct Block<'t> {
 }
 
 impl Signed {
+    /// The keys that everything was signed with.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<ZoneKeys>> {
+        self.zones.iter().flatten().map(|zone| &zone.keys)
+    }
+
     /// How one of the image's zones is signed, if it is.
     #[inline]
     pub fn zone(&self, number: u16) -> Option<&SignedZone> {

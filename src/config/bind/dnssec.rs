@@ -43,7 +43,8 @@ impl Binder<'_> {
             Some(directory) => self.path(directory),
             None => state.join("keys").join(directory_of(&zone.value)),
         };
-        let parent = spec.parent.servers.iter().filter_map(|text| self.server(text)).collect();
+        let servers = spec.parent.servers.as_ref();
+        let parent = servers.map(|servers| servers.iter().filter_map(|text| self.server(text)).collect());
         let seconds = Duration::from_secs(1);
         let ask_every = self.span(&spec.parent.every, ASK_EVERY, seconds..=DAY);
         Dnssec { policy, directory, parent, ask_every, place }

@@ -12,7 +12,9 @@ use super::{files, pem};
 use crate::base::Timestamp;
 use crate::config::Dnssec;
 use crate::io::Clock;
-use crate::sign::{Algorithm, Flags, KeyRecord, KeyRing, Layout, Pkcs8, Role, SigningKey, ZoneKeys};
+use crate::sign::{
+    Algorithm, Flags, KeyRecord, KeyRing, KeyState, Layout, Pkcs8, Role, SigningKey, ZoneKeys,
+};
 use crate::wire::Name;
 
 const RING: &str = "keys.json";
@@ -153,6 +155,14 @@ impl KeyDirectory {
             .map_err(|why| format!("{stem}: {why}"))?;
         if ring.keys.iter().any(|other| other.tag == key.tag()) {
             return Err(format!("there is a key {} already", key.tag()));
+        }
+        // Two in use at once would be two that nobody ever rolls.
+        let held = |other: &&KeyRecord| other.role == role && other.state().0 < KeyState::Retired;
+        if let Some(other) = ring.keys.iter().find(held) {
+            return Err(format!(
+                "there is a {role} already, {}: keys are taken in before the zone has its own, into an empty directory",
+                other.tag
+            ));
         }
         let mut record = KeyRecord::new(key.tag(), key.algorithm(), role, now);
         record.life.published = Some(now);

@@ -8,15 +8,6 @@ use crate::wire::{Base64, write_base64};
 
 /// Characters of base 64 to a line (RFC 7468 §2).
 const LINE: usize = 64;
-/// PKCS#8 up to the private half of a P-256 key (RFC 5208, RFC 5915), and between its halves.
-const P256_HEAD: [u8; 36] = [
-    0x30, 0x81, 0x87, 2, 1, 0, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 3, 1, 7, 4, 0x6d, 0x30, 0x6b, 2, 1, 1, 4, 0x20,
-];
-const P256_MIDDLE: [u8; 6] = [0xa1, 0x44, 3, 0x42, 0, 4];
-/// PKCS#8 up to the private half of an Ed25519 key (RFC 8410 §7).
-const ED25519_HEAD: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-
 /// Writes a private key.
 pub(super) fn write(key: &Pkcs8) -> String {
     let mut base64 = String::new();
@@ -58,7 +49,7 @@ pub(super) fn read_foreign(private: &str, public: &str) -> Result<Foreign, Strin
     let algorithm = Algorithm::from_number(number).ok_or_else(|| {
         format!("algorithm {number} is not signed with here; ECDSAP256SHA256 (13) and ED25519 (15) are")
     })?;
-    let secret = field("PrivateKey").and_then(|text| decode([text])).filter(|octets| octets.len() == 32);
+    let secret = field("PrivateKey").and_then(|text| <[u8; 32]>::try_from(decode([text])?).ok());
     let secret = secret.ok_or("the .private file has no sound `PrivateKey:`")?;
     // "example. 3600 IN DNSKEY 257 3 13 base64 base64 ; comment", comments on lines of their own too.
     let line = public.lines().map(|line| line.split(';').next().unwrap_or_default());
@@ -69,11 +60,12 @@ pub(super) fn read_foreign(private: &str, public: &str) -> Result<Foreign, Strin
         other => return Err(format!("the .key file has flags {}, not 256 or 257", other.unwrap_or("none"))),
     };
     let public = decode(words.skip(2)).ok_or("the .key file has no sound public key")?;
-    let document = match algorithm {
-        Algorithm::EcdsaP256Sha256 => [&P256_HEAD[..], &secret, &P256_MIDDLE, &public].concat(),
-        Algorithm::Ed25519 => [&ED25519_HEAD[..], &secret].concat(),
+    let none = "a half of the key is not of the length that it should be";
+    let key = match algorithm {
+        Algorithm::EcdsaP256Sha256 => Pkcs8::p256(&secret, public.as_slice().try_into().map_err(|_| none)?),
+        Algorithm::Ed25519 => Pkcs8::ed25519(&secret),
     };
-    Ok(Foreign { algorithm, flags, key: Pkcs8::new(document) })
+    Ok(Foreign { algorithm, flags, key })
 }
 
 fn decode<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Vec<u8>> {

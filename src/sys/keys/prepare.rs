@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::directory::{KeyDirectory, zone_keys};
 use crate::base::{Mistakes, Timestamp};
-use crate::config::{Config, Dnssec, ZoneFile};
+use crate::config::{Config, Dnssec, Mode, ZoneFile};
 use crate::sign::{KeyPolicy, KeyRing, Role, Turn, ZoneKeys};
 use crate::wire::Name;
 
@@ -19,8 +19,8 @@ pub struct Moved {
     pub ring: KeyRing,
 }
 
-/// Moves a zone's keys on: makes those that are missing or due, and lets pass what has waited long enough. What has
-/// changed is on the disk afterwards, and not in force.
+/// Moves a zone's keys on: makes those that are missing or due, and lets pass what has waited long
+/// enough. What has changed is on the disk afterwards, and not in force.
 ///
 /// # Errors
 /// A sentence with the cure; then nothing has changed.
@@ -61,7 +61,8 @@ fn unlike(ring: &KeyRing, policy: &KeyPolicy) -> Option<String> {
 /// Where a zone's keys cannot be made or moved. Warnings say what was made.
 pub fn prepare_keys(config: &Config, now: Timestamp) -> Result<Mistakes, Mistakes> {
     let mut mistakes = Mistakes::default();
-    if config.sites.len() > 1 {
+    // A daemon that only observes serves nothing: no change could ever be in force.
+    if config.sites.len() > 1 || config.mode == Mode::Observe {
         return Ok(mistakes);
     }
     for (zone, dnssec) in signed_zones(config) {
