@@ -32,6 +32,7 @@ pub mod geo;
 pub mod health;
 pub mod cluster;
 pub mod region;
+pub mod transfer;
 pub mod table;
 pub mod dns;
 pub mod workflow;
@@ -42,6 +43,7 @@ pub mod io;
 pub mod probe;
 pub mod agent;
 pub mod serve;
+pub mod notify;
 pub mod store;
 pub mod sys;
 // ── the daemon ──

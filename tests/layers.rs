@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const RIM: [&str; 5] = ["probe", "agent", "serve", "store", "sys"];
+const RIM: [&str; 6] = ["probe", "agent", "serve", "notify", "store", "sys"];
 /// Where the rim begins: everything above it is pure.
 const FIRST_RIM: &str = "io";
 const UNSAFE_HOME: &str = "src/serve/mmsg.rs";

@@ -16,7 +16,9 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 13] = [
+const WORDS: [(&str, &str, &str); 15] = [
+    ("src/config/model.rs", "SerialPolicy", CONFIG),
+    ("src/config/model.rs", "DynamicNames", CONFIG),
     ("src/sign/policy.rs", "Layout", CONFIG),
     ("src/config/model.rs", "Mode", CONFIG),
     ("src/config/model.rs", "HttpMethod", CONFIG),

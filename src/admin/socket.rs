@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -142,8 +142,18 @@ async fn upgrade(State(handle): State<Handle>) -> Response {
     }
 }
 
-async fn reload(Extension(reloader): Extension<Arc<Reloader>>) -> Response {
-    match reloader.reload().await {
+/// What to reload: all, or one zone.
+#[derive(Deserialize)]
+struct Reload {
+    zone: Option<String>,
+}
+
+async fn reload(Extension(reloader): Extension<Arc<Reloader>>, Query(what): Query<Reload>) -> Response {
+    let said = match &what.zone {
+        None => reloader.reload().await,
+        Some(zone) => reloader.reload_zone(zone).await,
+    };
+    match said {
         Ok(said) => Json(OrderAnswer { said }).into_response(),
         Err(why) => problem(StatusCode::CONFLICT, &why),
     }

@@ -104,7 +104,11 @@ pub enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Takes the configuration on disk over, as SIGHUP does; prints what is new, or what is wrong.
-    Reload,
+    Reload {
+        /// Only the file of this zone; mistakes in others do not stand against it.
+        #[arg(long, value_name = "NAME")]
+        zone: Option<String>,
+    },
     /// Has the daemon hand over to a new process of the program on disk, without losing a query;
     /// if that one does not come to serve, the daemon that runs goes on.
     Upgrade,

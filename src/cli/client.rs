@@ -59,9 +59,10 @@ pub(super) fn order(
     Ok(answer.said)
 }
 
-/// Asks for a reload; what is new.
-pub(super) fn reload(common: &Common) -> Result<String, Exit> {
-    let answer: OrderAnswer = ask(common, Method::POST, "/v1/reload", &[], None::<&()>)?;
+/// Asks for a reload, of everything or of one zone; what is new.
+pub(super) fn reload(common: &Common, zone: Option<&str>) -> Result<String, Exit> {
+    let query: Vec<_> = zone.iter().map(|zone| ("zone", *zone)).collect();
+    let answer: OrderAnswer = ask(common, Method::POST, "/v1/reload", &query, None::<&()>)?;
     Ok(answer.said)
 }
 

@@ -45,7 +45,7 @@ pub fn run() -> ExitCode {
         Command::Automation(automation) => order::automation(&common, automation),
         Command::Workflow(command) => workflow::run(&common, command),
         Command::Keys(command) => keys::run(&common, command),
-        Command::Reload => order::reload(&common),
+        Command::Reload { zone } => order::reload(&common, zone.as_deref()),
         Command::Upgrade => order::upgrade(&common),
         Command::Demo { real, keep } => demo::run(demo::Options { real, keep }).map_err(|why| match why {
             demo::Failed::Missing(words) => Exit::Missing(words),

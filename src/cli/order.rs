@@ -33,8 +33,8 @@ pub(super) fn automation(common: &Common, automation: AutomationCommand) -> Done
     }
 }
 
-pub(super) fn reload(common: &Common) -> Done {
-    let said = client::reload(common)?;
+pub(super) fn reload(common: &Common, zone: Option<&str>) -> Done {
+    let said = client::reload(common, zone)?;
     text::print(&format!("{said}\n"));
     Ok(())
 }

@@ -60,6 +60,10 @@ fn show_status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&workflows(status));
     }
+    if !status.zones.is_empty() {
+        out.push('\n');
+        out.push_str(&zones(status));
+    }
     if !status.signed_zones.is_empty() {
         out.push('\n');
         out.push_str(&super::keys::show_zones(&status.signed_zones, status.at, true));
@@ -88,6 +92,24 @@ fn databases(geo: &GeoView, now: Timestamp) -> String {
         out.push_str(&format!("{}\n", paint(&words, Paint::Bad, text::colour(false))));
     }
     out
+}
+
+fn zones(status: &Status) -> String {
+    let rows: Vec<Vec<_>> = status
+        .zones
+        .iter()
+        .map(|zone| {
+            let transfers = match (&zone.withheld, zone.transfers) {
+                (Some(why), _) => format!("withheld: {why}"),
+                (None, true) => format!("allowed, {} older versions known", zone.steps),
+                (None, false) => "not allowed".to_owned(),
+            };
+            [zone.name.clone(), zone.serial.to_string(), zone.records.to_string(), transfers]
+                .map(|words| words.as_str().into())
+                .into()
+        })
+        .collect();
+    table(&["ZONE", "SERIAL", "RECORDS", "TRANSFERS"], &rows)
 }
 
 fn regions(status: &Status) -> String {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -34,6 +35,8 @@ pub struct Config {
     pub conduct: Conduct,
     /// Zone files.
     pub zones: Vec<ZoneFile>,
+    /// Secrets that sign messages.
+    pub keys: Vec<TsigKey>,
     /// What tells where clients are.
     pub geo: Geo,
     /// Stateful systems.
@@ -166,6 +169,12 @@ pub struct ZoneFile {
     pub name: Name,
     /// Its file.
     pub file: PathBuf,
+    /// Where its serial comes from.
+    pub serial: SerialPolicy,
+    /// The site that keeps the serial, if the file does not; the only one that hands the zone out then.
+    pub primary: Option<String>,
+    /// What secondary servers get of it.
+    pub transfer: Arc<TransferRules>,
     /// How it is signed; none: it is not.
     pub dnssec: Option<Dnssec>,
     /// Where the configuration names it.
@@ -213,6 +222,88 @@ pub struct GeoFile {
     pub path: PathBuf,
     /// Where the configuration names it.
     pub place: Place,
+}
+
+/// Where a zone's serial comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SerialPolicy {
+    /// From its file.
+    #[default]
+    Keep,
+    /// From a counter in the store, one more for each change; the file's, where that is ahead.
+    Increment,
+    /// From the time of the change, one more where that is not ahead.
+    Unixtime,
+}
+
+/// What secondary servers get of a zone. By default nobody may fetch it and nobody is told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TransferRules {
+    /// Who may fetch it.
+    pub allow: Vec<Permission>,
+    /// Who is told that it has changed.
+    pub notify: Vec<NotifyTarget>,
+    /// What they get of names that services answer.
+    pub dynamic_names: DynamicNames,
+    /// It is signed here, and goes out without signatures to servers that sign it themselves.
+    pub unsigned: bool,
+}
+
+/// Somebody who may fetch a zone: what is said must all be so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Permission {
+    /// From there.
+    pub from: Option<Prefix>,
+    /// With this key.
+    pub key: Option<Name>,
+}
+
+/// Somebody who is told that a zone has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotifyTarget {
+    /// Where.
+    pub address: SocketAddr,
+    /// Signed with this key.
+    pub key: Option<Name>,
+}
+
+/// What secondary servers get of names that services answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DynamicNames {
+    /// Nothing: to them these names do not exist.
+    #[default]
+    LeaveOut,
+    /// The answer of the moment; another one is another version of the zone.
+    CurrentAnswer,
+}
+
+/// A secret that signs messages (RFC 8945).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TsigKey {
+    /// Its name, the same on both sides.
+    pub name: Name,
+    /// How it signs.
+    pub algorithm: TsigAlgorithm,
+    /// The secret, in base 64.
+    pub secret: SecretRef,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// How a key signs; the older algorithms are not offered (RFC 8945 §6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+pub enum TsigAlgorithm {
+    /// HMAC over SHA-256.
+    #[serde(rename = "hmac-sha256")]
+    Sha256,
+    /// HMAC over SHA-384.
+    #[serde(rename = "hmac-sha384")]
+    Sha384,
+    /// HMAC over SHA-512.
+    #[serde(rename = "hmac-sha512")]
+    Sha512,
 }
 
 /// When to probe, and how many results make a verdict.

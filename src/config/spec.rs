@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::conduct::CookieHandling;
-use super::model::{AllDown, Carries, HttpMethod, Mode, SilentMeans, SwitchedBy, UnreachableWriter};
+use super::model::{
+    AllDown, Carries, DynamicNames, HttpMethod, Mode, SerialPolicy, SilentMeans, SwitchedBy, TsigAlgorithm,
+    UnreachableWriter,
+};
 use super::read::{Entries, Placed};
 use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
@@ -32,6 +35,8 @@ pub struct File {
     pub dns: Dns,
     #[serde(default)]
     pub zones: Vec<Zone>,
+    #[serde(default)]
+    pub keys: Entries<TsigKey>,
     #[serde(default)]
     pub geo: Geo,
     #[serde(default)]
@@ -143,6 +148,11 @@ pub struct RateLimit {
 pub struct Zone {
     pub name: Placed<Name>,
     pub file: Placed<PathBuf>,
+    #[serde(default)]
+    pub serial: Placed<SerialPolicy>,
+    pub primary: Option<Placed<String>>,
+    #[serde(default)]
+    pub transfer: Transfer,
     pub dnssec: Option<Placed<Dnssec>>,
 }
 
@@ -187,6 +197,36 @@ pub struct Parent {
     pub ds_ttl: Option<Placed<Span>>,
     pub propagation: Option<Placed<Span>>,
     pub every: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transfer {
+    pub allow: Vec<Placed<Permission>>,
+    pub notify: Vec<NotifyTarget>,
+    pub dynamic_names: Option<Placed<DynamicNames>>,
+    pub unsigned: bool,
+}
+
+#[derive(Deserialize, Debug, Clone)]
+#[serde(deny_unknown_fields)]
+pub struct Permission {
+    pub prefix: Option<Placed<String>>,
+    pub key: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyTarget {
+    pub address: Placed<String>,
+    pub key: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TsigKey {
+    pub algorithm: TsigAlgorithm,
+    pub secret: SecretRef,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -49,6 +49,10 @@ pub struct Running {
     pub serving: bool,
     /// What was counted of queries so far.
     pub counts: Counts,
+    /// How often a secondary server took notice of another version of a zone …
+    pub notified: u64,
+    /// … and how often one could not be told.
+    pub not_notified: u64,
     /// Until when the certificate is valid that clients are shown.
     pub certificate_ends: Option<Timestamp>,
 }

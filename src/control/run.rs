@@ -5,6 +5,7 @@
 //! disk, a target or a client: what takes time runs elsewhere and sends its result.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::config::Mode;
 use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Certificate, Clock, Net, PemFiles};
+use crate::notify::Notifier;
 use crate::probe::{Probes, Report};
 use crate::serve::{Server, Sockets, renew};
 use crate::sign::{ZoneKeys, ZoneView};
@@ -135,6 +137,7 @@ struct Control {
     table: Arc<ArcSwap<Table>>,
     sockets: Option<Sockets>,
     server: Option<Server>,
+    notifier: Option<Notifier>,
     counts: Counts,
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
@@ -215,6 +218,7 @@ impl Control {
             table,
             sockets,
             server,
+            notifier: None,
             counts: Counts::default(),
             serving,
             probes: Some(probes),
@@ -243,6 +247,7 @@ impl Control {
         let mut reports = Vec::with_capacity(REPORTS_MAX);
         self.decide();
         self.open_if_due();
+        self.notify_if_due();
         loop {
             let wake = self.wake.map(|at| at.since(Clock.mono()));
             let setup = Arc::clone(self.daemon.setup());
@@ -266,6 +271,7 @@ impl Control {
             }
             self.decide();
             self.open_if_due();
+            self.notify_if_due();
             if let Some(stop_at) = self.stop_at {
                 let settled = self.calls.is_empty() && self.daemon.is_settled();
                 if settled || Clock.mono() >= stop_at {
@@ -405,8 +411,13 @@ impl Control {
             return Err(why);
         }
         self.systemd.reloading();
-        let words = difference(&old, &setup.config);
-        if let Some(probes) = self.probes.take() {
+        let same_config = Arc::ptr_eq(&old, &setup.config);
+        let words = match same_config {
+            true => zones_words(&setup.changed_zones(self.daemon.setup())),
+            false => difference(&old, &setup.config),
+        };
+        // A zone alone has nothing to do with what is probed.
+        if !same_config && let Some(probes) = self.probes.take() {
             let (probes, reports) = probes.replace(&setup.config).await;
             self.probes = Some(probes);
             inputs.reports = reports;
@@ -456,7 +467,12 @@ impl Control {
         let now = Clock.now();
         let effects = self.daemon.conclude(now);
         if let Some(table) = effects.publish {
+            let zones = Arc::clone(table.zones());
             publish(&self.table, table);
+            // After the table: who is told asks at once.
+            if let Some(notifier) = &self.notifier {
+                notifier.publish(&zones);
+            }
             telemetry::concluded(Clock.mono().since(now.mono));
         }
         for call in effects.calls {
@@ -550,6 +566,15 @@ impl Control {
         self.systemd.status(&format!("serving {} addresses", addresses.len()));
     }
 
+    /// Secondary servers are told as soon as there is somebody to answer them: they come at once.
+    fn notify_if_due(&mut self) {
+        if self.notifier.is_none() && self.server.is_some() && !self.is_stopping() {
+            let listen = &self.daemon.setup().config.listen;
+            let local = listen.dns.iter().map(SocketAddr::ip).collect();
+            self.notifier = Some(Notifier::start(Arc::clone(self.table.load().zones()), local));
+        }
+    }
+
     /// What clients are shown over TLS, or will be.
     fn certificate(&self) -> Option<&Arc<Certificate>> {
         let waiting = self.sockets.as_ref().and_then(Sockets::certificate);
@@ -558,8 +583,10 @@ impl Control {
 
     fn running(&self) -> Running {
         let counts = self.server.as_ref().map_or(self.counts, Server::counts);
+        let (notified, not_notified) = self.notifier.as_ref().map_or((0, 0), Notifier::counts);
         let certificate_ends = self.certificate().map(|certificate| certificate.ends());
-        Running { now: Clock.now(), serving: self.server.is_some(), counts, certificate_ends }
+        let serving = self.server.is_some();
+        Running { now: Clock.now(), serving, counts, notified, not_notified, certificate_ends }
     }
 
     async fn begin_to_stop(&mut self) {
@@ -724,6 +751,13 @@ impl Control {
         })
         .await;
         info!(event = "daemon.stopped", "pointsman has stopped");
+    }
+}
+
+fn zones_words(changed: &[String]) -> String {
+    match changed {
+        [] => "no zone has changed".to_owned(),
+        changed => format!("zones changed: {}", changed.join(", ")),
     }
 }
 

@@ -41,6 +41,13 @@ pub(super) fn describe() {
     );
     describe_gauge!("pointsman_service_ttl_seconds", "TTL of a service's answers.");
     describe_gauge!("pointsman_table_generation", "Number of the table that is served.");
+    describe_gauge!("pointsman_zone_serial", "Serial of a zone, as it is told.");
+    describe_gauge!("pointsman_zone_records", "Records of a zone's file.");
+    describe_gauge!("pointsman_zone_history_steps", "Versions of a zone from which a difference is kept.");
+    describe_counter!(
+        "pointsman_notify_total",
+        "Secondary servers told of another version of a zone, by outcome."
+    );
     describe_gauge!("pointsman_trigger", "1 for how a workflow's trigger stands, else 0.");
     describe_gauge!("pointsman_executions", "Executions that are not over, by state.");
     describe_gauge!("pointsman_obligations_open", "What a region still owes before it may serve.");
@@ -207,6 +214,9 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     groups(daemon, config);
     services(daemon, config);
     workflows(daemon, running);
+    zones(daemon);
+    counter!("pointsman_notify_total", "outcome" => "told").absolute(running.notified);
+    counter!("pointsman_notify_total", "outcome" => "failed").absolute(running.not_notified);
     geo(daemon);
     queries(running);
 }
@@ -319,6 +329,15 @@ fn workflows(daemon: &Daemon, running: &Running) {
     }
 }
 
+fn zones(daemon: &Daemon) {
+    for zone in daemon.zones() {
+        let name = zone.name;
+        gauge!("pointsman_zone_serial", "zone" => name.clone()).set(f64::from(zone.serial));
+        gauge!("pointsman_zone_records", "zone" => name.clone()).set(zone.records as f64);
+        gauge!("pointsman_zone_history_steps", "zone" => name).set(zone.steps as f64);
+    }
+}
+
 fn queries(running: &Running) {
     for (counted, value) in running.counts.iter() {
         let word = counted.word();
@@ -330,6 +349,7 @@ fn queries(running: &Running) {
             | Counter::NotImp
             | Counter::Refused
             | Counter::YxDomain
+            | Counter::NotAuth
             | Counter::BadVers => counter!("pointsman_queries_total", "rcode" => word).absolute(value),
             _ => counter!("pointsman_query_events_total", "event" => word).absolute(value),
         }

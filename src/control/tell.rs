@@ -51,6 +51,19 @@ pub(super) fn log(event: &Event) {
                 );
             }
         }
+        Event::Zone { zone, serial, problem: Some(problem), .. } => {
+            warn!(event = kind, %zone, serial, "{zone} has changed, and {problem}");
+        }
+        Event::Zone { zone, from, serial, records, problem: None } => {
+            let change = match (from, records) {
+                (None, _) => String::new(),
+                (Some(from), None) => format!(", it was {from}"),
+                (Some(from), Some((gone, come))) => {
+                    format!(", it was {from}: {gone} records gone, {come} come")
+                }
+            };
+            info!(event = kind, %zone, serial, "{zone} is version {serial}{change}");
+        }
         Event::Dialled { service, shares, by, reason } => {
             let shares: Vec<_> = shares.iter().map(|(region, share)| format!("{region}={share}")).collect();
             info!(event = kind, %service, shares = %shares.join(","), %by, "{service} dialled to {}: {reason}", shares.join(", "));

@@ -36,7 +36,7 @@ impl Daemon {
                 break;
             }
         }
-        self.compile(&moved.answers, &mut effects);
+        self.compile(&moved.answers, now, &mut effects);
         self.moved.extend(moved);
         effects
     }
@@ -309,7 +309,7 @@ impl Daemon {
     }
 
     /// Compiles one table for everything that changed.
-    fn compile(&mut self, changed: &BTreeSet<ServiceId>, effects: &mut Effects) {
+    fn compile(&mut self, changed: &BTreeSet<ServiceId>, now: Now, effects: &mut Effects) {
         let config = Arc::clone(&self.setup.config);
         // Each load has an image of its own; it is to be served even if no service asks for that.
         let loaded = |table: &Arc<Table>| Arc::ptr_eq(table.image(), &self.setup.image);
@@ -340,6 +340,8 @@ impl Daemon {
         self.generation = next;
         let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
             .with_manners(Arc::clone(&self.setup.manners));
+        let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
+        table = table.with_zones(zones);
         if let Some(signed) = &self.signed {
             table = table.with_signatures(Arc::clone(signed), self.sealed.clone());
         }

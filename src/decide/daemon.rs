@@ -19,6 +19,7 @@ use super::journal::{Outbox, Write};
 use super::sense::Change;
 use super::traffic::Moved;
 use super::trigger::TriggerState;
+use super::zones::ZoneKeeper;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
 use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
 use crate::cluster::Round;
@@ -133,6 +134,7 @@ pub struct Daemon {
     pub(super) outbox: Outbox,
     pub(super) table: Option<Arc<Table>>,
     pub(super) answers: Vec<Answers>,
+    pub(super) zones: ZoneKeeper,
     /// The signatures of the zones that are signed, made elsewhere …
     pub(super) signed: Option<Arc<Signed>>,
     /// … and not in the table yet.
@@ -194,6 +196,8 @@ impl Daemon {
         });
         let ceiling = value::<Ceiling>(&state, CEILING).unwrap_or_default().seen_by(epoch);
         let off = value(&state, AUTOMATION);
+        let mut zones = ZoneKeeper::new(&state);
+        zones.take_over(&setup, storeless.is_some());
         let parked = state.into_iter().filter(|(key, _)| is_about_nobody(config, key)).collect();
         let mut daemon = Self {
             watches: vec![Watch::default(); setup.workflows.len()],
@@ -210,6 +214,7 @@ impl Daemon {
             outbox: Outbox::default(),
             table: None,
             answers: Vec::new(),
+            zones,
             signed: None,
             signed_anew: false,
             signed_zones: Vec::new(),
@@ -374,6 +379,7 @@ impl Daemon {
     /// The process is about to end: nothing new begins.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.zones.seal(&mut self.outbox);
     }
 
     /// Executions that have come to their end since this was last asked.
@@ -445,6 +451,7 @@ impl Daemon {
             old.regions.id(new.regions.name(id)).map_or(Duty::Active, |before| self.duties[before])
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
+        self.zones.take_over(&setup, self.storeless.is_some());
         self.setup = setup;
         self.geo_trouble = None;
         // They were made for another image.

@@ -81,6 +81,19 @@ pub enum Event {
         /// Which services, and what they answer now.
         services: Vec<Answer>,
     },
+    /// Secondary servers find another version of a zone, or may find none.
+    Zone {
+        /// Which.
+        zone: String,
+        /// The version before; none at the start.
+        from: Option<u32>,
+        /// The version now.
+        serial: u32,
+        /// How many records have gone, and how many have come; none if that is not known.
+        records: Option<(usize, usize)>,
+        /// What is wrong with it.
+        problem: Option<String>,
+    },
     /// Shares were dialled.
     Dialled {
         /// Of which service.
@@ -168,6 +181,7 @@ impl Event {
             Self::Flip { .. } => "region.flip",
             Self::Duty { .. } => "region.duty",
             Self::Answers { .. } => "service.answers",
+            Self::Zone { .. } => "zone.version",
             Self::Dialled { .. } => "service.dialled",
             Self::Overridden { .. } => "region.overridden",
             Self::Released { .. } => "region.released",

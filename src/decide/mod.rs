@@ -16,6 +16,7 @@ mod show;
 mod traffic;
 mod trigger;
 pub mod view;
+mod zones;
 
 pub use daemon::{Aftermath, Daemon, Effects, Restored, Said};
 pub use event::{Answer, Event};

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::base::{Mistakes, ServiceId, show_span};
-use crate::config::Config;
+use crate::config::{Config, ZoneFile};
 use crate::geo::World;
 use crate::region::{Guarantee, guarantee};
 use crate::sign::ZoneKeys;
-use crate::table::{Image, Manners};
+use crate::table::{Change, Image, Manners};
+use crate::transfer::KeyRing;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
@@ -23,6 +24,11 @@ pub struct Setup {
     pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
+    /// Keys that messages about zones are signed with; none before [`Setup::armed`].
+    pub tsig: Arc<KeyRing>,
+    /// What became of each zone's records since the setup before, in the order of the image;
+    /// [`Change::Whole`] for one that is not there.
+    pub changes: Vec<Change>,
     /// Where clients are.
     pub world: Arc<World>,
     /// The keys of those zones that are signed.
@@ -52,7 +58,41 @@ impl Setup {
             keys,
             world: Arc::default(),
             names,
+            tsig: Arc::default(),
+            changes: Vec::new(),
         })
+    }
+
+    /// The same with its keys, compared with what it is to follow. It takes as long as looking at
+    /// every record does.
+    #[must_use]
+    pub fn armed(&self, tsig: Arc<KeyRing>, before: Option<&Setup>) -> Arc<Self> {
+        let change = |zone: &ZoneFile| {
+            let number = self.image.zone(zone.name.as_wire());
+            let old = before.and_then(|before| Some((before, before.image.zone(zone.name.as_wire())?)));
+            match (number, old) {
+                (Some(number), Some((before, old))) => self.image.changed_since(number, &before.image, old),
+                _ => Change::Whole,
+            }
+        };
+        Arc::new(Self { tsig, changes: self.config.zones.iter().map(change).collect(), ..self.clone() })
+    }
+
+    /// The zones that are not as they were in the setup before.
+    pub fn changed_zones(&self, before: &Setup) -> Vec<String> {
+        let soa = |setup: &Setup, zone: &Name| {
+            setup.image.zone(zone.as_wire()).map(|number| setup.image.soa(number))
+        };
+        let same = |zone: &Name| soa(self, zone) == soa(before, zone);
+        let zones = self.config.zones.iter().zip(&self.changes);
+        let changed = zones.filter(|(zone, change)| **change != Change::None || !same(&zone.name));
+        changed.map(|(zone, _)| zone.name.to_string()).collect()
+    }
+
+    /// The same configuration with other zones.
+    #[must_use]
+    pub fn with_image(&self, image: Arc<Image>) -> Self {
+        Self { image, ..self.clone() }
     }
 
     /// The same where clients are treated like this.
@@ -64,7 +104,9 @@ impl Setup {
     /// The same where clients are found by this.
     #[must_use]
     pub fn with_world(&self, world: Arc<World>) -> Arc<Self> {
-        Arc::new(Self { world, ..self.clone() })
+        // The zones are those that they were.
+        let changes = vec![Change::None; self.config.zones.len()];
+        Arc::new(Self { world, changes, ..self.clone() })
     }
 
     /// The service that a dynamic name belongs to.

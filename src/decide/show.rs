@@ -148,9 +148,25 @@ impl Daemon {
                     view::WorkflowView { name: workflow.name.clone(), trigger, state, words }
                 })
                 .collect(),
+            zones: self.zones(),
             signed_zones: self.signed_zones.clone(),
             geo: self.geo(),
         }
+    }
+
+    /// Zones, as secondary servers see them.
+    pub fn zones(&self) -> Vec<view::ServedZone> {
+        let Some(table) = &self.table else { return Vec::new() };
+        let image = table.image();
+        let views = table.zones().iter().map(|zone| view::ServedZone {
+            name: zone.name.to_string(),
+            serial: zone.serial.0,
+            records: image.zone(zone.name.as_wire()).map_or(0, |number| image.records(number)),
+            steps: zone.history.len(),
+            transfers: !zone.rules.allow.is_empty(),
+            withheld: zone.withheld.clone(),
+        });
+        views.collect()
     }
 
     fn geo(&self) -> Option<view::GeoView> {

@@ -38,12 +38,33 @@ pub struct Status {
     pub services: Vec<ServiceView>,
     /// Workflows and what starts them.
     pub workflows: Vec<WorkflowView>,
+    /// Zones, as secondary servers see them.
+    #[serde(default)]
+    pub zones: Vec<ServedZone>,
     /// Signed zones and their keys.
     #[serde(default)]
     pub signed_zones: Vec<ZoneView>,
     /// What tells where clients are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub geo: Option<GeoView>,
+}
+
+/// A zone, as secondary servers see it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ServedZone {
+    /// Its apex.
+    pub name: String,
+    /// The version that is told.
+    pub serial: u32,
+    /// How many records its file has.
+    pub records: usize,
+    /// From how many older versions a difference is kept.
+    pub steps: usize,
+    /// Somebody may fetch it.
+    pub transfers: bool,
+    /// Why nobody may at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// What tells where clients are.

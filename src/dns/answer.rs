@@ -11,9 +11,10 @@ use super::limit::Sentence;
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::{Stop, resolve};
+use super::{signed, transfer};
 use crate::config::CookieHandling;
 use crate::table::Table;
-use crate::wire::{Class, Edns, Fault, Query, Question, Rcode, RecordType};
+use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +52,9 @@ impl Transport {
         self != Self::Udp
     }
 
+    /// What counts messages over it.
     #[inline]
-    fn counter(self) -> Counter {
+    pub fn counter(self) -> Counter {
         match self {
             Self::Udp => Counter::Udp,
             Self::Tcp => Counter::Tcp,
@@ -84,9 +86,22 @@ pub fn answer(
 }
 
 #[inline]
-fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mut Desk) -> Option<usize> {
+pub(super) fn reply(
+    message: &[u8],
+    out: &mut [u8],
+    table: &Table,
+    asker: &Asker,
+    desk: &mut Desk,
+) -> Option<usize> {
     match Query::read(message) {
-        Ok(Query { question, edns }) => {
+        Ok(query) if query.question.rtype == RecordType::IXFR && asker.transport == Transport::Udp => {
+            let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
+            out.get_mut(..answer.len())?.copy_from_slice(&answer);
+            desk.counts.add(Counter::TransferUdp);
+            Some(answer.len())
+        }
+        Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
+        Ok(Query { question, edns, .. }) => {
             let (mut reply, standing) =
                 start(message, question.octets, edns.as_ref(), out, table, asker, desk)?;
             match demand(table, asker, edns.as_ref(), standing) {
@@ -105,6 +120,9 @@ fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mu
         }
         Err(Fault::Silence) => None,
         Err(Fault::Told { rcode, question, edns }) => {
+            let rcode = question.filter(|_| rcode == Rcode::NOTIMP).map_or(rcode, |question| {
+                if is_notify(message) { notified(&question, table) } else { rcode }
+            });
             let question = question.map_or(&[][..], |question| question.octets);
             let (mut reply, standing) = start(message, question, edns.as_ref(), out, table, asker, desk)?;
             reply.set_rcode(rcode);
@@ -113,6 +131,20 @@ fn reply(message: &[u8], out: &mut [u8], table: &Table, asker: &Asker, desk: &mu
             }
             finish(reply, table, asker, standing, desk)
         }
+    }
+}
+
+fn is_notify(message: &[u8]) -> bool {
+    message.get(2).is_some_and(|flags| Opcode(flags >> 3 & 15) == Opcode::NOTIFY)
+}
+
+/// What to say to whoever tells us that a zone has changed: we have ours from a file, and nobody
+/// tells us (RFC 1996 §3.10 wants such a message noted and not followed).
+#[cold]
+fn notified(question: &Question<'_>, table: &Table) -> Rcode {
+    match table.image().zone(&question.name.to_ascii_lowercase()) {
+        Some(_) => Rcode::REFUSED,
+        None => Rcode::NOTAUTH,
     }
 }
 
@@ -234,7 +266,7 @@ fn finish(
 
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).
 #[inline]
-fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
+pub(super) fn limit(transport: Transport, edns: Option<&Edns<'_>>) -> usize {
     match (transport, edns) {
         (Transport::Udp, Some(edns)) => usize::from(edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)),
         (Transport::Udp, None) => usize::from(PLAIN_UDP_PAYLOAD),

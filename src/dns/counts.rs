@@ -61,8 +61,20 @@ counters! {
     Refused "refused",
     /// YXDOMAIN: a DNAME made a name too long.
     YxDomain "yxdomain",
+    /// NOTAUTH: a signature that is not good, or a notice of a zone that is not ours.
+    NotAuth "notauth",
     /// BADVERS.
     BadVers "badvers",
+    /// Whole zones handed to secondary servers.
+    TransferWhole "transfer_axfr",
+    /// Differences between two versions of a zone handed to secondary servers.
+    TransferDifference "transfer_ixfr",
+    /// The same asked for in one datagram, whatever came of it.
+    TransferUdp "transfer_ixfr_udp",
+    /// Zones that somebody asked for and did not get.
+    TransferRefused "transfer_refused",
+    /// Transfers that ended early: the client left, or did not read on.
+    TransferBroken "transfer_broken",
     /// BADCOOKIE.
     BadCookie "badcookie",
     /// Queries with a cookie that we gave.
@@ -146,6 +158,7 @@ impl Counts {
             Rcode::NOTIMP => Counter::NotImp,
             Rcode::REFUSED => Counter::Refused,
             Rcode::YXDOMAIN => Counter::YxDomain,
+            Rcode::NOTAUTH => Counter::NotAuth,
             Rcode::BADVERS => Counter::BadVers,
             Rcode::BADCOOKIE => Counter::BadCookie,
             _ => Counter::ServFail,

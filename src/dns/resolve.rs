@@ -259,6 +259,12 @@ impl<'t> Walk<'_, '_, 't> {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
             self.seal(Section::Answer, node, set, self.owner)?;
             let image = self.table.image();
+            if set.rtype == RecordType::SOA {
+                let name = self.name.get(..self.owner.end - self.owner.at);
+                if let Some(zone) = name.and_then(|name| image.zone(name)) {
+                    self.renumber(zone, set, at);
+                }
+            }
             let targets = set.targets().filter(|(_, node)| *node != 0);
             self.add_targets(targets.map(|(at, node)| (at, image.node(node))), at);
         }
@@ -334,6 +340,15 @@ impl<'t> Walk<'_, '_, 't> {
         match self.table.image().apex(node) {
             Some(apex) => self.deny(&apex, ttl_max, Denied::Type(*node)).map(|()| true),
             None => Ok(true),
+        }
+    }
+
+    /// A zone that counts its own versions tells its own serial, which the image does not have.
+    #[inline]
+    pub(super) fn renumber(&mut self, zone: u16, soa: &Set<'t>, at: usize) {
+        if let Some(serial) = self.table.zones().moved_serial(zone) {
+            // The serial is the first of five numbers that end the record.
+            self.reply.patch(at + soa.records.len().saturating_sub(20), &serial.0.to_be_bytes());
         }
     }
 

@@ -77,17 +77,23 @@ impl<'t> Walk<'_, '_, 't> {
         ttl_max: u32,
     ) -> Outcome {
         let signatures = signatures.ok_or(Stop::Unsigned)?;
-        self.put_within(section, &signatures, owner, ttl_max)
+        self.put_within(section, &signatures, owner, ttl_max).map(drop)
     }
 
-    fn put_within(&mut self, section: Section, set: &Set<'_>, owner: Owner, ttl_max: u32) -> Outcome {
+    fn put_within(
+        &mut self,
+        section: Section,
+        set: &Set<'_>,
+        owner: Owner,
+        ttl_max: u32,
+    ) -> Result<usize, Stop> {
         let at = self.reply.put_set(section, set, owner).ok_or(Stop::Truncated)?;
         if ttl_max < u32::from_be_bytes(set.ttl()) {
             for start in set.starts() {
                 self.reply.patch(at + start + TTL_AT, &ttl_max.to_be_bytes());
             }
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Answers questions for records that a zone has only because it is signed: keys to everybody,
@@ -116,7 +122,9 @@ impl<'t> Walk<'_, '_, 't> {
         let ttl = ttl_max.min(u32::from_be_bytes(apex.negative.ttl()));
         let zone = self.signed.and_then(|signed| Some((signed, signed.zone(apex.zone)?)));
         let Some((signed, zone)) = zone else {
-            return self.put_within(Section::Authority, &apex.negative, owner, ttl);
+            let at = self.put_within(Section::Authority, &apex.negative, owner, ttl)?;
+            self.renumber(apex.zone, &apex.negative, at);
+            return Ok(());
         };
         let (nsec, section) = (self.rtype == RecordType::NSEC, Section::Authority);
         if nsec {
@@ -153,7 +161,7 @@ impl<'t> Walk<'_, '_, 't> {
                     let (nsec, signatures) =
                         block.and_then(|block| block.denial(self.rtype)).ok_or(Stop::Unsigned)?;
                     self.put_within(section, &nsec, self.owner, ttl)?;
-                    return self.put_within(section, &signatures, self.owner, ttl);
+                    return self.put_within(section, &signatures, self.owner, ttl).map(drop);
                 };
                 let bitmap = block.and_then(bitmap).ok_or(Stop::Unsigned)?;
                 (name, Claim::Lacking { wildcard: node.number(), bitmap })
@@ -183,7 +191,7 @@ impl<'t> Walk<'_, '_, 't> {
             None => block.denial(RecordType::DS).ok_or(Stop::Unsigned)?,
         };
         self.put_within(Section::Authority, &set, owner, u32::MAX)?;
-        self.put_within(Section::Authority, &signatures, owner, u32::MAX)
+        self.put_within(Section::Authority, &signatures, owner, u32::MAX).map(drop)
     }
 
     /// Adds the signatures over addresses that were just put beside an answer, unless they are

@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fastrand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::published::Published;
+use crate::base::Mono;
 use crate::config::DnsLimits;
-use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::dns::{Asker, Counter, Desk, Opened, Outgoing, Refused, Transport, answer, open};
 use crate::io::Clock;
 use crate::table::Table;
 
@@ -23,6 +25,10 @@ use crate::table::Table;
 pub(super) const QUERY_OCTETS_MAX: usize = 4096;
 /// An answer is at most so long.
 const ANSWER_OCTETS_MAX: usize = 65_535;
+/// So many zones are handed out at once; further secondaries are told to come again.
+const TRANSFERS_MAX: usize = 16;
+/// Refusals are told no more often than this.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What all connections of a thread share.
 pub(super) struct Hall {
@@ -40,6 +46,11 @@ struct State {
     connections: usize,
     /// Where answers are made.
     scratch: Vec<u8>,
+    /// Zones that are being handed out.
+    transfers: usize,
+    /// When a refusal was last told, and how many were not since.
+    told_at: Option<Mono>,
+    untold: u64,
 }
 
 /// A connection's right to be there.
@@ -66,6 +77,9 @@ impl Hall {
             clients: HashMap::new(),
             connections: 0,
             scratch: vec![0; ANSWER_OCTETS_MAX],
+            transfers: 0,
+            told_at: None,
+            untold: 0,
         };
         Rc::new(Self { table, limits, stop, published, state: RefCell::new(state) })
     }
@@ -98,6 +112,50 @@ impl Hall {
         let len = answer(query, scratch, &self.table.load(), asker, desk);
         self.published.store(&desk.counts);
         len.and_then(|len| scratch.get(..len)).map(take)
+    }
+
+    /// Looks whether a message asks for a zone; `None` if it does not.
+    pub(super) fn transfer(self: &Rc<Self>, query: &[u8], asker: &Asker) -> Option<Handover> {
+        let opened = open(query, &self.table.load(), asker.client, u64::from(Clock.seconds()))?;
+        self.count(asker.transport.counter());
+        match opened {
+            Opened::Reply { message, refused } => {
+                if let Some(Refused { zone, why }) = refused {
+                    self.count(Counter::TransferRefused);
+                    self.tell_refused(&zone, &why, asker);
+                }
+                Some(Handover::Reply(message))
+            }
+            Opened::Stream(outgoing) => {
+                let mut state = self.state.borrow_mut();
+                if state.transfers >= TRANSFERS_MAX {
+                    drop(state);
+                    self.count(Counter::TransferRefused);
+                    self.tell_refused(&outgoing.zone().name.to_string(), "too many transfers at once", asker);
+                    return Some(Handover::Reply(outgoing.later()));
+                }
+                state.transfers += 1;
+                Some(Handover::Stream(Transfer {
+                    hall: Rc::clone(self),
+                    outgoing: *outgoing,
+                    complete: false,
+                }))
+            }
+        }
+    }
+
+    /// Says who was refused what, now and then: anybody may ask as often as they like.
+    fn tell_refused(&self, zone: &str, why: &str, asker: &Asker) {
+        let now = Clock.mono();
+        let mut state = self.state.borrow_mut();
+        if state.told_at.is_some_and(|told| now.since(told) < TELL_EVERY) {
+            state.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut state.untold);
+        state.told_at = Some(now);
+        let client = asker.client;
+        tracing::warn!(event = "transfer.refused", %zone, %client, untold, "{client} may not fetch {zone}: {why}");
     }
 
     pub(super) fn count(&self, counter: Counter) {
@@ -142,6 +200,54 @@ impl Drop for Seat {
                 state.clients.remove(&client);
             }
         }
+    }
+}
+
+/// What is handed to whoever asked for a zone.
+pub(super) enum Handover {
+    /// One message.
+    Reply(Vec<u8>),
+    /// Many.
+    Stream(Transfer),
+}
+
+/// A transfer's right to be there.
+pub(super) struct Transfer {
+    hall: Rc<Hall>,
+    outgoing: Outgoing,
+    complete: bool,
+}
+
+impl Transfer {
+    /// The next message.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+        self.outgoing.next(u64::from(Clock.seconds()))
+    }
+
+    /// The client has it all.
+    pub(super) fn completed(mut self, client: IpAddr) {
+        self.complete = true;
+        let zone = self.outgoing.zone();
+        let (name, serial) = (&zone.name, zone.serial.0);
+        match self.outgoing.from() {
+            Some(from) => {
+                tracing::info!(event = "transfer.sent", zone = %name, serial, from = from.0, %client, "{client} has fetched what changed in {name} from {from} to {serial}");
+            }
+            None => {
+                tracing::info!(event = "transfer.sent", zone = %name, serial, %client, "{client} has fetched {name}, version {serial}");
+            }
+        }
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.hall.state.borrow_mut().transfers -= 1;
+        self.hall.count(match (self.complete, self.outgoing.from()) {
+            (false, _) => Counter::TransferBroken,
+            (true, Some(_)) => Counter::TransferDifference,
+            (true, None) => Counter::TransferWhole,
+        });
     }
 }
 

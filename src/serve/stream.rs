@@ -5,12 +5,17 @@
 //! read those, nothing more is taken from it, and if that lasts it is dropped. A client that
 //! closes its side still gets what it asked for before.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::hall::{Broken, Hall, QUERY_OCTETS_MAX};
+use super::hall::{Broken, Hall, Handover, QUERY_OCTETS_MAX, Transfer};
 use crate::dns::Asker;
 use crate::wire::HEADER_OCTETS;
 
@@ -19,40 +24,59 @@ const READ_OCTETS: usize = 2048;
 /// Answers to queries that came together are written together, up to this many octets.
 const WRITE_OCTETS: usize = 16 * 1024;
 
-/// Answers queries as they come, until the client leaves or is idle for too long.
+/// Answers queries as they come, until the client leaves or is idle for too long. Zones go out
+/// between the answers to other queries, so that none waits for a whole zone (RFC 7766 §6.2.1.1).
 pub(super) async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     asker: Asker,
-    hall: &Hall,
+    hall: &Rc<Hall>,
 ) -> Result<(), Broken> {
     let (mut input, mut output) = (Vec::new(), Vec::new());
+    let mut transfers: VecDeque<Transfer> = VecDeque::new();
     let idle = hall.limits.tcp_idle;
     loop {
-        // Time counts until a query is whole: one that trickles in is as idle as none.
-        let deadline = Instant::now() + idle;
-        while whole(&input)?.is_none() {
-            input.reserve(READ_OCTETS);
-            let read = timeout_at(deadline, stream.read_buf(&mut input));
-            match hall.stop.run_until_cancelled(read).await {
-                Some(Ok(Ok(1..))) => {}
-                // Closed, reset, idle for too long, or we are to stop.
-                _ => return Ok(()),
+        if transfers.is_empty() {
+            // Time counts until a query is whole: one that trickles in is as idle as none.
+            let deadline = Instant::now() + idle;
+            while whole(&input)?.is_none() {
+                input.reserve(READ_OCTETS);
+                let read = timeout_at(deadline, stream.read_buf(&mut input));
+                match hall.stop.run_until_cancelled(read).await {
+                    Some(Ok(Ok(1..))) => {}
+                    // Closed, reset, idle for too long, or we are to stop.
+                    _ => return Ok(()),
+                }
             }
+        } else if hall.stop.is_cancelled() {
+            // The secondary comes again, to whoever takes over.
+            return Ok(());
+        } else if input.len() < READ_OCTETS {
+            glance(stream, &mut input).await;
         }
         let mut taken = 0;
         while let Some(query) = whole(&input[taken..])? {
             taken += 2 + query.len();
-            let append = |answer: &[u8]| {
-                output.extend((answer.len() as u16).to_be_bytes());
-                output.extend_from_slice(answer);
-            };
-            // What gets no answer is no query: whoever sent it does not speak DNS.
-            hall.answer(query, &asker, append).ok_or(Broken)?;
+            let append = |answer: &[u8]| push(&mut output, answer);
+            match hall.transfer(query, &asker) {
+                // What gets no answer is no query: whoever sent it does not speak DNS.
+                None => hall.answer(query, &asker, append).ok_or(Broken)?,
+                Some(Handover::Reply(message)) => push(&mut output, &message),
+                Some(Handover::Stream(transfer)) => transfers.push_back(transfer),
+            }
             if output.len() >= WRITE_OCTETS {
                 write(stream, &mut output, idle).await?;
             }
         }
         input.drain(..taken);
+        if let Some(transfer) = transfers.front_mut() {
+            if let Some(message) = transfer.next() {
+                push(&mut output, &message);
+            } else if let Some(transfer) = transfers.pop_front() {
+                transfer.completed(asker.client);
+            }
+            // A socket that takes all at once must not keep the thread from everybody else.
+            tokio::task::yield_now().await;
+        }
         write(stream, &mut output, idle).await?;
         // A connection that waits holds no more than it needs.
         output = Vec::new();
@@ -60,11 +84,33 @@ pub(super) async fn converse(
     }
 }
 
+/// Appends a message, its length before it.
+fn push(output: &mut Vec<u8>, message: &[u8]) {
+    output.extend((message.len() as u16).to_be_bytes());
+    output.extend_from_slice(message);
+}
+
+/// Reads what is there already. If there is nothing, or nothing will come any more, the next one
+/// who waits for it finds out.
+async fn glance(stream: &mut (impl AsyncRead + Unpin), input: &mut Vec<u8>) {
+    let mut piece = [0; READ_OCTETS];
+    let mut buffer = ReadBuf::new(&mut piece);
+    poll_fn(|context| {
+        let _ = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+        Poll::Ready(())
+    })
+    .await;
+    input.extend_from_slice(buffer.filled());
+}
+
 async fn write(
     stream: &mut (impl AsyncWrite + Unpin),
     output: &mut Vec<u8>,
     patience: Duration,
 ) -> Result<(), Broken> {
+    if output.is_empty() {
+        return Ok(());
+    }
     let writing = async {
         stream.write_all(output).await?;
         // TLS holds back what the socket did not take at once.

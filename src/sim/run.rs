@@ -436,6 +436,8 @@ fn event_words(event: &Event) -> Option<(&'static str, String)> {
         Event::Trigger { workflow, state, words } => ("trigger", format!("{workflow} {state}: {words}")),
         Event::Store { healthy: true, .. } => ("store", "takes everything again".to_owned()),
         Event::Store { healthy: false, reason } => ("store", format!("takes nothing: {reason}")),
+        // The model world has no secondary servers.
+        Event::Zone { .. } => return None,
         Event::Automation { enabled, reason, .. } => {
             ("automation", format!("{}: {reason}", if *enabled { "on" } else { "off" }))
         }

@@ -12,7 +12,7 @@ use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
 use crate::io::{Clock, Identity, PemFiles, Unusable, is_open_to_everybody};
 use crate::table::{CookieSecret, Image, Manners};
-use crate::wire::RecordType;
+use crate::wire::{Name, RecordType};
 use crate::workflow::{self, Workflow};
 use crate::zone::{self, Zone};
 
@@ -176,15 +176,36 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, Mistakes> {
 ///
 /// # Errors
 /// Every mistake in it and in what it includes.
-pub fn load_zone(path: &Path, origin: &crate::wire::Name) -> Result<(Zone, Mistakes), Mistakes> {
+pub fn load_zone(path: &Path, origin: &Name) -> Result<(Zone, Mistakes), Mistakes> {
     parse_zone(&read(path)?, path, origin)
 }
 
-fn parse_zone(
-    source: &Arc<Source>,
-    path: &Path,
-    origin: &crate::wire::Name,
-) -> Result<(Zone, Mistakes), Mistakes> {
+/// Reads the file of one zone of a setup, and compiles it with the others as they are served: what
+/// is wrong with their files, or new in them, does not matter.
+///
+/// # Errors
+/// There is no such zone, or every mistake in its file.
+pub fn reload_zone(setup: &Setup, name: &Name) -> Result<(Setup, Mistakes), Mistakes> {
+    let config = &setup.config;
+    let mut mistakes = Mistakes::default();
+    let mut zones = Vec::new();
+    for zone in &config.zones {
+        if zone.name != *name {
+            zones.push(setup.image.restored(&zone.name));
+            continue;
+        }
+        let read =
+            named(&zone.file, &zone.place).and_then(|source| parse_zone(&source, &zone.file, &zone.name));
+        let (read, warnings) = read.map_err(Mistakes::sorted)?;
+        mistakes.extend(warnings);
+        zones.push(read);
+    }
+    let (image, more) = Image::build(&zones, config).map_err(Mistakes::sorted)?;
+    mistakes.extend(more);
+    Ok((setup.with_image(image), mistakes.sorted()))
+}
+
+fn parse_zone(source: &Arc<Source>, path: &Path, origin: &Name) -> Result<(Zone, Mistakes), Mistakes> {
     let home = path.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
     zone::parse(source, origin, &mut |include: &Path| {
         // The zone reader lets no absolute path and no `..` through; a link may still lead out.

@@ -65,6 +65,7 @@ impl<'z> Builder<'z> {
             index: NameIndex::with_capacity(names),
             zones: Vec::with_capacity(zones.len()),
             labels_max: 0,
+            dynamic: Vec::new(),
         };
         // No node starts at 0, so that 0 can stand for none.
         image.octets.push(0);
@@ -116,7 +117,15 @@ impl<'z> Builder<'z> {
         let start = self.image.octets.len();
         let apex = zone.apex().as_wire();
         let negative = self.negative(zone);
-        self.image.zones.push(ZoneEntry { apex: 0, apex_len: apex.len() as u8, above: None, negative });
+        let span = (start as u32, start as u32);
+        self.image.zones.push(ZoneEntry {
+            apex: 0,
+            apex_len: apex.len() as u8,
+            above: None,
+            negative,
+            span,
+            records: zone.len() as u32,
+        });
         let mut covers = false;
         let mut deep = Vec::new();
         for owner in zone.owners() {
@@ -142,6 +151,7 @@ impl<'z> Builder<'z> {
         if covers {
             self.cover(start);
         }
+        self.image.zones[usize::from(number)].span.1 = self.image.octets.len() as u32;
     }
 
     /// Appends a name with its records.
@@ -309,6 +319,7 @@ impl<'z> Builder<'z> {
             for (nth, (name, place)) in service.names.iter().enumerate() {
                 if let Some(at) = self.service_node(name.as_wire(), &types, place) {
                     link_service(&mut self.image.octets, at, id, nth);
+                    self.image.dynamic.push(at);
                 }
             }
         }

@@ -15,6 +15,8 @@ pub struct Image {
     pub(super) zones: Vec<ZoneEntry>,
     /// No name has more labels than this, so none with more is looked for.
     pub(super) labels_max: usize,
+    /// The nodes of services' names.
+    pub(super) dynamic: Vec<u32>,
 }
 
 /// What a zone needs to say no.
@@ -26,6 +28,10 @@ pub(super) struct ZoneEntry {
     pub(super) above: Option<u32>,
     /// The SOA record as negative answers carry it: records, tail.
     pub(super) negative: (Vec<u8>, Vec<u8>),
+    /// Where its nodes lie, but for those of services that are no names of its file.
+    pub(super) span: (u32, u32),
+    /// How many records its file has.
+    pub(super) records: u32,
 }
 
 /// What there is to say about a name.
@@ -183,6 +189,11 @@ impl Image {
     /// The zones' highest names.
     pub fn apexes(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.zones.iter().map(|zone| self.node(zone.apex).name())
+    }
+
+    /// The number of the zone with this highest name, given in lower-cased wire form.
+    pub fn zone(&self, apex: &[u8]) -> Option<u16> {
+        self.find(apex).filter(|node| node.flags().has(Flags::APEX)).map(|node| node.zone())
     }
 
     /// How many names there are, those included that merely have others below them.

@@ -12,6 +12,7 @@
 mod answers;
 mod build;
 mod compile;
+mod contents;
 mod image;
 mod manners;
 mod node;
@@ -22,6 +23,7 @@ mod signed;
 mod union;
 
 pub use answers::{Answers, Drawn, SetId, Variant};
+pub use contents::{Change, Contents, lines};
 pub use image::{Apex, Found, Image};
 pub use manners::{COOKIE_SECRET_OCTETS, CookieSecret, Manners};
 pub use node::Node;

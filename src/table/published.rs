@@ -7,6 +7,7 @@ use super::image::Image;
 use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
+use crate::transfer::Zones;
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
 /// before, and so are the answers of all services that did not change.
@@ -15,6 +16,7 @@ pub struct Table {
     generation: Generation,
     image: Arc<Image>,
     answers: Vec<Answers>,
+    zones: Arc<Zones>,
     manners: Arc<Manners>,
     signed: Option<Arc<Signed>>,
     unions: Vec<Option<Arc<Part>>>,
@@ -24,7 +26,27 @@ impl Table {
     /// Puts a table together. `answers` are those of the services that the image was built with,
     /// in the order of their ids; a service without answers is SERVFAIL.
     pub fn new(generation: Generation, image: Arc<Image>, answers: Vec<Answers>) -> Self {
-        Self { generation, image, answers, signed: None, unions: Vec::new(), manners: Arc::default() }
+        Self {
+            generation,
+            image,
+            answers,
+            signed: None,
+            unions: Vec::new(),
+            manners: Arc::default(),
+            zones: Arc::default(),
+        }
+    }
+
+    /// The same, with what secondary servers may know of each zone; by default they may nothing.
+    #[must_use]
+    pub fn with_zones(self, zones: Arc<Zones>) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// What secondary servers may know of each zone.
+    #[inline]
+    pub fn zones(&self) -> &Arc<Zones> {
+        &self.zones
     }
 
     /// The same, with manners other than the plain ones: by default nothing is told but answers,

@@ -54,6 +54,8 @@ pub enum Field {
     Eui48,
     /// An identifier of 8 octets (RFC 7043).
     Eui64,
+    /// A locator or node identifier of 8 octets, `2001:0db8:1140:1000` (RFC 6742 §2).
+    Locator,
     /// A place on the globe, 16 octets (RFC 1876).
     Location,
 }
@@ -72,7 +74,9 @@ impl RecordType {
             Self::SRV => &[Short, Short, Short, Name],
             Self::HINFO => &[Text, Text],
             Self::RP => &[Name, Name],
-            Self::AFSDB => &[Short, Name],
+            Self::AFSDB | Self::KX | Self::LP => &[Short, Name],
+            Self::NID | Self::L64 => &[Short, Locator],
+            Self::L32 => &[Short, Ipv4],
             Self::LOC => &[Location],
             Self::NAPTR => &[Short, Short, Text, Text, Text, Name],
             Self::CERT => &[CertType, Short, Algorithm, Base64],
@@ -85,7 +89,7 @@ impl RecordType {
             Self::NSEC3 => &[Octet, Octet, Short, Salt, Hash, Types],
             Self::NSEC3PARAM => &[Octet, Octet, Short, Salt],
             Self::TLSA | Self::SMIMEA => &[Octet, Octet, Octet, Hex],
-            Self::OPENPGPKEY => &[Base64],
+            Self::OPENPGPKEY | Self::DHCID => &[Base64],
             Self::CSYNC => &[Long, Short, Types],
             Self::ZONEMD => &[Long, Octet, Octet, Hex],
             Self::SVCB | Self::HTTPS => &[Short, Name, Params],
@@ -119,7 +123,7 @@ impl Field {
             Self::Short | Self::Type | Self::CertType => 2,
             Self::Long | Self::Span | Self::Moment | Self::Ipv4 => 4,
             Self::Eui48 => 6,
-            Self::Eui64 => 8,
+            Self::Eui64 | Self::Locator => 8,
             Self::Ipv6 => 16,
             Self::Location => super::location::wire_len(rest)?,
             Self::OldName | Self::Name => name_len(rest)?,

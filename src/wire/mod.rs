@@ -3,8 +3,8 @@
 //! Numbers and their mnemonics (`code`), names owned and bare (`name`, `raw`), what each type
 //! of record is made of and how that reads and prints (`field`, `rdata`, and the parts too big
 //! for a line there: `encoding`, `types`, `svcb`, `location`), the view of a query (`query`,
-//! `option`), the writer of a reply (`writer`), and whole messages for people (`message`), as
-//! they print (`dig`).
+//! `option`), the writer of a reply (`writer`), signatures of messages (`tsig`), and whole messages
+//! for people (`message`), as they print (`dig`).
 
 mod code;
 mod dig;
@@ -20,6 +20,7 @@ mod query;
 mod raw;
 mod rdata;
 mod svcb;
+mod tsig;
 mod types;
 mod words;
 mod writer;
@@ -38,6 +39,7 @@ pub use raw::{
     suffixes,
 };
 pub use rdata::{RDATA_OCTETS_MAX, ShowRdata, parse_rdata};
+pub use tsig::{MalformedTsig, Tsig};
 pub use types::{read_bitmap, write_bitmap};
 pub use words::{Word, WordKind, Words, decimal, seconds};
 pub use writer::Writer;

@@ -11,6 +11,7 @@
 //! | a question that cannot be read | FORMERR, header alone |
 //! | records before the additional section (IXFR's one SOA apart) | FORMERR |
 //! | records that cannot be read, octets left over | FORMERR |
+//! | something behind a TSIG record | FORMERR (RFC 8945 §5.1) |
 //! | two OPT records, one not at the root, options cut short | FORMERR (RFC 6891 §6.1.1) |
 //! | an option that breaks its own rules | FORMERR, see [`Options`] |
 //! | EDNS version above 0 | BADVERS (RFC 6891 §6.1.3) |
@@ -27,6 +28,8 @@ pub struct Query<'a> {
     pub question: Question<'a>,
     /// EDNS, if the client speaks it.
     pub edns: Option<Edns<'a>>,
+    /// The last record is a TSIG record; it has not been looked at.
+    pub signed: bool,
 }
 
 /// What is asked. It stands right behind the header, so a name in a reply can point to its
@@ -104,20 +107,27 @@ impl<'a> Query<'a> {
             records = Record::read(records).ok_or(malformed(None))?.1;
         }
         let mut edns: Option<(Edns<'a>, Record<'a>)> = None;
+        let mut signed = false;
         for _ in 0..u16::from_be_bytes([ar_high, ar_low]) {
             let told_edns = edns.map(|(edns, _)| edns);
             let (record, after) = Record::read(records).ok_or(malformed(told_edns))?;
             records = after;
+            // Nothing comes behind a signature (RFC 8945 §5.1).
+            if signed {
+                return Err(malformed(told_edns));
+            }
             if record.rtype == RecordType::OPT {
                 if told_edns.is_some() || !record.at_root {
                     return Err(malformed(told_edns));
                 }
                 edns = Some((Edns::without_options(&record), record));
+            } else {
+                signed = record.rtype == RecordType::TSIG;
             }
         }
         let Some((mut edns, opt)) = edns else {
             return if records.is_empty() {
-                Ok(Query { question, edns: None })
+                Ok(Query { question, edns: None, signed })
             } else {
                 Err(malformed(None))
             };
@@ -129,7 +139,7 @@ impl<'a> Query<'a> {
             return Err(told(Rcode::BADVERS, Some(question), Some(edns)));
         }
         edns.options = Options::read(opt.data).map_err(|_| malformed(Some(edns)))?;
-        Ok(Query { question, edns: Some(edns) })
+        Ok(Query { question, edns: Some(edns), signed })
     }
 }
 
@@ -228,7 +238,7 @@ impl<'a> Record<'a> {
 
 /// How long a name is that may end in a pointer; where it leads does not matter.
 #[inline]
-fn skip_name(octets: &[u8]) -> Option<usize> {
+pub(super) fn skip_name(octets: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match *octets.get(at)? {

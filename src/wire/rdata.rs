@@ -201,6 +201,7 @@ fn parse_field<'a>(
         Field::Params => svcb::parse(words, out)?,
         Field::Eui48 => identifier::<6>(&next()?, out)?,
         Field::Eui64 => identifier::<8>(&next()?, out)?,
+        Field::Locator => locator(&next()?, out)?,
         Field::Location => location::parse(words, out)?,
     }
     Ok(())
@@ -226,6 +227,7 @@ fn missing(rtype: RecordType, field: Field) -> String {
         Field::Types => "types",
         Field::Params => "parameters",
         Field::Eui48 | Field::Eui64 => "an identifier",
+        Field::Locator => "a locator",
         Field::Location => "a location",
     };
     format!("the {rtype} record is cut short: {what} must follow")
@@ -272,6 +274,16 @@ fn identifier<const N: usize>(word: &Word<'_>, out: &mut Vec<u8>) -> Result<(), 
     let parts: Vec<_> = word.text.split(|octet| *octet == b'-').collect();
     let good = parts.len() == N && parts.iter().all(|part| part.len() == 2 && from_hex(part, out));
     if good { Ok(()) } else { Err(format!("`{}` is not {N} octets like 00-00-5e-00-53-2a", word.shown())) }
+}
+
+fn locator(word: &Word<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    let groups: Vec<_> = word.text.split(|octet| *octet == b':').collect();
+    let good = groups.len() == 4
+        && groups.iter().all(|group| {
+            let digits = [&b"0000"[group.len().min(4)..], group].concat();
+            (1..=4).contains(&group.len()) && from_hex(&digits, out)
+        });
+    if good { Ok(()) } else { Err(format!("`{}` is not a locator like 2001:0db8:1140:1000", word.shown())) }
 }
 
 /// An uncompressed RDATA, to be printed as a master file writes it; in the generic form if it
@@ -347,6 +359,11 @@ fn write_field(field: Field, part: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Re
         Field::Eui48 | Field::Eui64 => part.iter().enumerate().try_for_each(|(n, octet)| {
             let dash = if n > 0 { "-" } else { "" };
             write!(f, "{dash}{octet:02x}")
+        }),
+        Field::Locator => part.chunks(2).enumerate().try_for_each(|(n, two)| {
+            let colon = if n > 0 { ":" } else { "" };
+            f.write_str(colon)?;
+            write_hex(two, f)
         }),
         Field::Location => location::write(part, f),
     }

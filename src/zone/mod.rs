@@ -17,7 +17,7 @@ pub use model::{Owner, RecordSet, Zone};
 pub use read::Include;
 
 use crate::base::{Mistakes, Place, Source};
-use crate::wire::Name;
+use crate::wire::{Name, RecordType};
 
 /// Reads a zone from its master file. `origin` is the zone's apex, and what the first relative
 /// names are relative to. `include` hands over the files that `$INCLUDE` names; it is asked for
@@ -42,6 +42,25 @@ pub fn parse(
         zone = Some(grouped);
     }
     notes.into_mistakes().unless_fatal(zone)
+}
+
+/// A zone from records that were read before: sound, and none of them twice.
+pub fn restore<'r>(
+    origin: &Name,
+    records: impl Iterator<Item = (&'r [u8], RecordType, u32, &'r [u8])>,
+) -> Zone {
+    let mut gathered = group::Gathered::new(origin);
+    gathered.start_file(&Source::new(format!("{origin} as it is served"), ""));
+    for (owner, rtype, ttl, rdata) in records {
+        let (name_at, data_at) = (gathered.names.len(), gathered.data.len());
+        gathered.names.extend_from_slice(owner);
+        gathered.data.extend_from_slice(rdata);
+        // It was no bigger when it was read.
+        if let Ok(owner) = gathered.intern(name_at) {
+            let _ = gathered.push(owner, rtype, ttl, data_at, 0, 0);
+        }
+    }
+    gathered.group(&mut notes::Notes::default())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod listen;
 mod services;
 mod values;
 mod workflows;
+mod zones;
 
 pub use values::{Unfit, parse_host_port, parse_status, parse_url};
 
@@ -22,7 +23,6 @@ use std::time::Duration;
 
 use super::model::{
     Check, Cluster, Config, DnsLimits, Group, Layer, Location, Mode, Region, Schedule, Service, Site, Store,
-    ZoneFile,
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
@@ -31,6 +31,7 @@ use crate::base::{
     CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, ServiceId, Source, nearest,
     show_span,
 };
+use crate::wire::Name;
 
 /// What a configuration file takes from its surroundings.
 #[derive(Clone, Debug)]
@@ -113,6 +114,8 @@ struct Binder<'a> {
     regions: Named<RegionId, Region>,
     checks: Named<CheckId, Check>,
     services: Named<ServiceId, Service>,
+    /// Zones that others may fetch, and nobody has said what they get of services' names.
+    undecided: Vec<Name>,
 }
 
 const DEFAULT_SCHEDULE: Schedule =
@@ -126,7 +129,7 @@ impl<'a> Binder<'a> {
             }
         }
         let mut declared = HashSet::new();
-        for section in ["clusters", "regions", "services"] {
+        for section in ["clusters", "regions", "services", "keys"] {
             for key in tree.get(section).into_iter().flat_map(Node::keys) {
                 declared.insert((section, key.text.clone()));
             }
@@ -141,6 +144,7 @@ impl<'a> Binder<'a> {
             regions: Named::default(),
             checks: Named::default(),
             services: Named::default(),
+            undecided: Vec::new(),
         }
     }
 
@@ -157,7 +161,8 @@ impl<'a> Binder<'a> {
         let conduct = self.conduct(&file.dns);
         let geo = self.geo(file.geo);
         let store = self.store(file.store);
-        let zones = self.zones(file.zones, &store);
+        let keys = self.keys(file.keys);
+        let zones = self.zones(file.zones, &keys, &sites, &store);
         self.dnssec_on_many_sites(&zones, &sites);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
         // Regions first by name alone: clusters and regions name each other.
@@ -165,6 +170,7 @@ impl<'a> Binder<'a> {
         self.clusters(file.clusters);
         self.region_layers(file.regions);
         self.services(file.services, &zones);
+        self.dynamic_names(&zones);
         let workflows = self.workflows(file.workflows);
         let aliases = self.aliases(file.aliases);
         let channels = self.channels(file.channels);
@@ -178,6 +184,7 @@ impl<'a> Binder<'a> {
             dns,
             conduct,
             zones,
+            keys,
             geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
@@ -239,20 +246,6 @@ impl<'a> Binder<'a> {
             return default;
         }
         value.value
-    }
-
-    fn zones(&mut self, zones: Vec<spec::Zone>, store: &Store) -> Vec<ZoneFile> {
-        let mut bound: Vec<ZoneFile> = Vec::new();
-        for zone in zones {
-            if bound.iter().any(|other| other.name == zone.name.value) {
-                self.mistakes.error(&zone.name.place, format!("zone {} is listed twice", zone.name.value));
-                continue;
-            }
-            let file = self.path(&zone.file.value);
-            let dnssec = zone.dnssec.map(|dnssec| self.dnssec(&zone.name, dnssec, store));
-            bound.push(ZoneFile { name: zone.name.value, file, dnssec, place: zone.file.place });
-        }
-        bound
     }
 
     fn region_names(&mut self, regions: &Entries<spec::Region>) {

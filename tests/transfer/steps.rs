@@ -1,0 +1,214 @@
+//! Versions of random zones in memory: what a difference says has happened, has happened; and what
+//! a transfer carries is what there is.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use pointsman::base::{Generation, Named, Source};
+use pointsman::config::{Permission, TransferRules};
+use pointsman::dns::{Opened, open};
+use pointsman::table::{Change, Image, Table, lines};
+use pointsman::transfer::{History, Records, Step, ZoneState, Zones};
+use pointsman::wire::{Message, Name, RecordType, ask};
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn image(text: &str, child: Option<&str>) -> Arc<Image> {
+    let parse = |text: &str, origin: &str| {
+        let source = Source::new("zone", text);
+        let zone =
+            pointsman::zone::parse(&source, &Name::parse(origin).unwrap(), &mut |_| Err(String::new()));
+        zone.unwrap_or_else(|mistakes| panic!("{}\n{text}", mistakes.render(false))).0
+    };
+    let zones: Vec<_> =
+        std::iter::once(parse(text, "x.test")).chain(child.map(|child| parse(child, "c.x.test"))).collect();
+    Image::with_services(&zones, &Named::default())
+        .unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)))
+        .0
+}
+
+/// A zone with some of a few names and types, so that two of them have much in common.
+fn random(rng: &mut Rng, serial: u32) -> String {
+    let mut text = format!(
+        "$TTL {}\n@ IN SOA ns hm {serial} 1 1 1 1\n@ IN NS ns\n@ IN NS ns.c\nns IN A 192.0.2.1\n",
+        rng.choice([60, 300]).unwrap()
+    );
+    for name in ["a", "b", "*.w", "d.e.f", "ns.c", "g.c", "cut", "below.cut", "UP"] {
+        for data in [
+            "A 192.0.2.7",
+            "A 192.0.2.8",
+            "AAAA 2001:db8::1",
+            "TXT \"one\" \"two\"",
+            "MX 5 a",
+            "MX 6 mail.example.",
+            "SRV 1 2 3 a.b",
+            "CAA 0 issue \"x\"",
+        ] {
+            if rng.u8(0..3) == 0 {
+                text += &format!("{name} IN {data}\n");
+            }
+        }
+    }
+    if rng.bool() {
+        text += "cut IN NS a\n";
+    }
+    if rng.bool() {
+        text += "c IN NS ns.c\n";
+    }
+    text
+}
+
+fn contents(image: &Image) -> BTreeMap<Vec<u8>, usize> {
+    let zone = image.zone(Name::parse("x.test").unwrap().as_wire()).unwrap();
+    let (mut walk, mut records) = (image.contents(zone), Vec::new());
+    while let Some(node) = walk.next(image) {
+        node.push_records(&mut records);
+    }
+    counted(&records)
+}
+
+fn counted(records: &[u8]) -> BTreeMap<Vec<u8>, usize> {
+    let mut counts = BTreeMap::new();
+    for record in Records(records) {
+        *counts.entry(record.octets.to_vec()).or_default() += 1;
+    }
+    counts
+}
+
+fn apply(mut to: BTreeMap<Vec<u8>, usize>, deleted: &[u8], added: &[u8]) -> BTreeMap<Vec<u8>, usize> {
+    for (record, _) in counted(deleted) {
+        assert!(to.remove(&record).is_some(), "not there: {:?}", lines(&record));
+    }
+    for (record, _) in counted(added) {
+        assert_eq!(to.insert(record.clone(), 1), None, "there already: {:?}", lines(&record));
+    }
+    to
+}
+
+fn step(old: &Image, new: &Image) -> Step {
+    let zone = |image: &Image| image.zone(Name::parse("x.test").unwrap().as_wire()).unwrap();
+    let (deleted, added) = match new.changed_since(zone(new), old, zone(old)) {
+        Change::None => (Vec::new(), Vec::new()),
+        Change::Records { deleted, added } => (deleted, added),
+        Change::Whole => panic!("small zones are told apart"),
+    };
+    let (old_soa, new_soa) = (old.soa(zone(old)), new.soa(zone(new)));
+    let serial = |soa: &[u8]| Records(soa).next().unwrap().serial().unwrap();
+    Step { from: serial(&old_soa), to: serial(&new_soa), old_soa, new_soa, deleted, added }
+}
+
+#[test]
+fn differences_lead_from_version_to_version() {
+    let mut rng = Rng::with_seed(11);
+    let child = "$TTL 9\n@ IN SOA ns hm 1 1 1 1 1\n@ IN NS ns\nns IN A 192.0.2.9\ng IN A 192.0.2.3\n";
+    for round in 0..60 {
+        let child = (round % 2 == 0).then_some(child);
+        let mut history = History::default();
+        let mut versions = vec![image(&random(&mut rng, 1), child)];
+        for serial in 2..6 {
+            let next = image(&random(&mut rng, serial), child);
+            let step = step(versions.last().unwrap(), &next);
+            let reached = apply(contents(versions.last().unwrap()), &step.deleted, &step.added);
+            assert_eq!(reached, contents(&next));
+            history.push(step);
+            versions.push(next);
+        }
+        let newest = versions.last().unwrap();
+        for (nth, version) in versions[..4].iter().enumerate() {
+            let since = history.since(pointsman::transfer::Serial(nth as u32 + 1)).unwrap();
+            assert_eq!(
+                apply(contents(version), &since.deleted, &since.added),
+                contents(newest),
+                "since {nth}"
+            );
+            // What is in both is in neither.
+            let (gone, come) = (counted(&since.deleted), counted(&since.added));
+            assert!(gone.keys().all(|record| !come.contains_key(record)));
+        }
+        // A zone that is compiled from what is served is that zone.
+        let apex = Name::parse("x.test").unwrap();
+        let restored = newest.restored(&apex);
+        let again = Image::with_services(&[restored], &Named::default()).unwrap().0;
+        assert_eq!(contents(&again), contents(newest));
+    }
+}
+
+/// Every message of a transfer can be read, is no longer than it may be, and all together are the
+/// zone between two SOA records.
+#[test]
+fn messages_carry_what_there_is() {
+    let mut rng = Rng::with_seed(5);
+    for round in 0..40 {
+        let mut text = random(&mut rng, 7);
+        for host in 0..rng.usize(0..3000) {
+            text += &format!("host{host} IN TXT \"{}\"\n", "x".repeat(rng.usize(1..250)));
+        }
+        if round % 4 == 0 {
+            // A set that takes a message of its own, and a record that does.
+            let long = format!("\"{}\" ", "y".repeat(255)).repeat(rng.usize(60..200));
+            text += &format!("long IN TXT {long}\n");
+        }
+        let image = image(&text, None);
+        let apex = Name::parse("x.test").unwrap();
+        let zone = image.zone(apex.as_wire()).unwrap();
+        let everybody = Permission { from: Some("127.0.0.0/8".parse().unwrap()), key: None };
+        let rules = TransferRules { allow: vec![everybody], ..TransferRules::default() };
+        let state = ZoneState::new(apex.clone(), Arc::new(rules), image.soa(zone));
+        let soa = state.soa.clone();
+        let zones = Zones::new(vec![Arc::new(state)], Arc::default());
+        let table =
+            Arc::new(Table::new(Generation(1), Arc::clone(&image), Vec::new()).with_zones(Arc::new(zones)));
+        let edns = rng.bool().then_some(1232);
+        let Some(Opened::Stream(mut outgoing)) =
+            open(&ask(9, &apex, RecordType::AXFR, edns), &table, CLIENT, 0)
+        else {
+            panic!("refused");
+        };
+        let mut records = Vec::new();
+        while let Some(message) = outgoing.next(0) {
+            let read = Message::read(&message).unwrap();
+            assert_eq!((read.id, read.rcode().0, read.opt.is_some()), (9, 0, edns.is_some()));
+            let longest = read.sections[0].iter().map(|record| record.rdata.len()).max();
+            assert!(message.len() <= 16 * 1024 || longest > Some(15 * 1024), "{}", message.len());
+            for record in &read.sections[0] {
+                pointsman::transfer::push_record(
+                    &mut records,
+                    &record.owner,
+                    record.rtype,
+                    record.ttl,
+                    &record.rdata,
+                );
+            }
+        }
+        assert!(records.starts_with(&soa) && records.ends_with(&soa));
+        assert_eq!(counted(&records[soa.len()..records.len() - soa.len()]), contents(&image));
+    }
+}
+
+#[test]
+fn only_streams_for_those_who_may() {
+    let image = image("$TTL 1\n@ IN SOA ns hm 7 1 1 1 1\n@ IN NS ns\nns IN A 192.0.2.1\n", None);
+    let apex = Name::parse("x.test").unwrap();
+    let state = ZoneState::new(apex.clone(), Arc::default(), image.soa(0));
+    let zones = Zones::new(vec![Arc::new(state)], Arc::default());
+    let table = Arc::new(Table::new(Generation(1), image, Vec::new()).with_zones(Arc::new(zones)));
+    let rcode = |name: &str, rtype| match open(
+        &ask(9, &Name::parse(name).unwrap(), rtype, None),
+        &table,
+        CLIENT,
+        0,
+    ) {
+        Some(Opened::Reply { message, refused }) => {
+            assert!(refused.is_some());
+            Some(Message::read(&message).unwrap().rcode().to_string())
+        }
+        Some(Opened::Stream(_)) => panic!("granted"),
+        None => None,
+    };
+    assert_eq!(rcode("x.test", RecordType::AXFR).as_deref(), Some("REFUSED"));
+    assert_eq!(rcode("ns.x.test", RecordType::AXFR).as_deref(), Some("NOTAUTH"));
+    assert_eq!(rcode("y.test", RecordType::IXFR).as_deref(), Some("NOTAUTH"));
+    assert_eq!(rcode("x.test", RecordType::SOA), None);
+}
