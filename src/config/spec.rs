@@ -115,6 +115,7 @@ pub struct Dns {
     pub cookies: Cookies,
     pub unverified_udp_max: Option<Placed<usize>>,
     pub rate_limit: Option<RateLimit>,
+    pub signatures_per_second: Option<Placed<usize>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -49,7 +49,7 @@ pub(super) fn resolve(
     lowered.make_ascii_lowercase();
     let signed = table.signed().filter(|_| reply.wants_signatures());
     if signed.is_some() {
-        notary.tell_time(*now);
+        notary.tell_time(*now, table.manners().conduct.signatures_per_second);
     }
     let mut walk = Walk {
         signed,
@@ -278,7 +278,8 @@ impl<'t> Walk<'_, '_, 't> {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
             self.seal(Section::Answer, node, set, self.owner)?;
             let image = self.table.image();
-            if set.rtype == RecordType::SOA {
+            // What is signed says what was signed: the serial of the file.
+            if set.rtype == RecordType::SOA && !self.is_sealed(node) {
                 let name = self.name.get(..self.owner.end - self.owner.at);
                 if let Some(zone) = name.and_then(|name| image.zone(name)) {
                     self.renumber(zone, set, at);
