@@ -381,6 +381,44 @@ fn a_refusal_says_why_to_those_who_understand() {
     assert_eq!(code(&over_udp(daemon.dns(), &apex_query(&[]))), None, "nothing to say");
 }
 
+#[test]
+fn an_answer_that_is_not_as_usual_says_so() {
+    let mut daemon = Daemon::prepare("note");
+    // Bound and given back: nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    configure(&daemon, "{}");
+    let text = std::fs::read_to_string(daemon.config()).unwrap();
+    daemon.write(
+        "pointsman.yaml",
+        &format!(
+            "{text}defaults: {{check: {{interval: 200ms, timeout: 150ms, fall: 2, rise: 2}}}}\n\
+             regions: {{eu: {{layers: {{reach: [{{tcp: {{address: \"{closed}\"}}}}]}}}}}}\n\
+             services:\n  shop:\n    names: [shop.{APEX}]\n    policy: {{failover: [eu]}}\n    \
+             answers: {{eu: {{a: [192.0.2.1]}}}}\n"
+        ),
+    );
+    daemon.start();
+    let query = ask(7, &Name::parse(&format!("shop.{APEX}")).unwrap(), RecordType::A, Some(1232));
+    let told = || {
+        let message = over_udp(daemon.dns(), &query);
+        assert_eq!(message.sections[0].len(), 1, "{message}");
+        let data = option(&message, EXPLANATION)?;
+        Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].to_vec()).unwrap()))
+    };
+    let expect = |code: u16, words: &str| {
+        let expected = Some((code, words.to_owned()));
+        common::until(words, PATIENCE, || told() == expected);
+    };
+    expect(0, "no region is fit to serve");
+    let said = daemon.cli(&["region", "force", "eu", "--reason", "test", "--expires", "1h"]);
+    assert!(said.succeeded(), "{said}");
+    expect(0, "forced by an operator");
+    // Without EDNS there is nowhere to say it.
+    let plain =
+        over_udp(daemon.dns(), &ask(7, &Name::parse(&format!("shop.{APEX}")).unwrap(), RecordType::A, None));
+    assert_eq!((plain.sections[0].len(), plain.opt), (1, None));
+}
+
 // ── cookies ──
 
 const OWN: &[u8; 8] = b"clientsO";

@@ -341,7 +341,8 @@ impl Daemon {
         }
         self.generation = next;
         let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
-            .with_manners(Arc::clone(&self.setup.manners));
+            .with_manners(Arc::clone(&self.setup.manners))
+            .with_notes(self.traffic.notes());
         let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
         table = table.with_zones(zones);
         if let Some(signed) = &self.signed {

@@ -9,8 +9,8 @@ use super::Senses;
 use crate::base::{Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
-    Audience, Choice, Dial, Duty, Membership, Override, OverrideKind, Reason, Scene, Seat, Serving, choose,
-    reasons, rule_words,
+    Audience, Choice, Dial, Duty, Membership, Note, Override, OverrideKind, Reason, Scene, Seat, Serving,
+    choose, reasons, rule_words,
 };
 
 /// Everything that moves traffic.
@@ -35,6 +35,8 @@ struct ServiceState {
     elsewhere: BTreeSet<String>,
     /// A workflow that will dial it is running, or about to.
     change_ahead: bool,
+    /// What is out of the ordinary about it.
+    note: Note,
 }
 
 /// Services that are otherwise than before.
@@ -178,6 +180,11 @@ impl Traffic {
             if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }
+            let note = Note::on(&chosen.regions(), &self.seats);
+            if note != state.note {
+                moved.answers.insert(id);
+            }
+            state.note = note;
             state.chosen = Some(chosen);
         }
         moved
@@ -200,6 +207,11 @@ impl Traffic {
     /// What decides about a region's place.
     pub fn seat_of(&self, region: RegionId) -> Option<&Seat> {
         (region.0 as usize).lt(&self.seats.len()).then(|| &self.seats[region])
+    }
+
+    /// What is out of the ordinary about each service's answers, in the order of their ids.
+    pub fn notes(&self) -> Vec<Note> {
+        self.services.values().map(|state| state.note).collect()
     }
 
     /// What a service answers.

@@ -172,7 +172,12 @@ impl<'t> Walk<'_, '_, 't> {
     fn node(&mut self, node: &Node<'t>) -> Result<bool, Stop> {
         if let Some(service) = node.service() {
             match self.table.answers(service) {
-                Some(answers) if answers.gives(self.rtype) => return self.service(node, answers),
+                Some(answers) if answers.gives(self.rtype) => {
+                    if let Some(explanation) = Explanation::of(self.table.note(service)) {
+                        self.reply.explain(explanation);
+                    }
+                    return self.service(node, answers);
+                }
                 Some(_) => {}
                 None => {
                     self.reply.fail(Rcode::SERVFAIL);

@@ -10,6 +10,7 @@ mod explain;
 mod flip;
 mod idle;
 mod membership;
+mod note;
 mod tree;
 
 pub use assess::{Assessment, CheckState, Why, assess};
@@ -22,4 +23,5 @@ pub use explain::{Reason, branch, reasons, rule_words, share};
 pub use flip::{Flip, Known, RegionState};
 pub use idle::idle_rules;
 pub use membership::{Membership, Seat};
+pub use note::Note;
 pub use tree::Tree;
