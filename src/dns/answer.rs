@@ -14,7 +14,7 @@ use super::resolve::{Stop, resolve};
 use super::{signed, transfer};
 use crate::config::CookieHandling;
 use crate::table::Table;
-use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
+use crate::wire::{Class, Edns, Fault, NAME_OCTETS_MAX, Opcode, Query, Question, Rcode, RecordType};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +94,13 @@ pub(super) fn reply(
     desk: &mut Desk,
 ) -> Option<usize> {
     match Query::read(message) {
-        Ok(query) if query.question.rtype == RecordType::IXFR && asker.transport == Transport::Udp => {
+        // What has changed in a zone is put together for whoever asks: it allocates, and only where
+        // somebody may fetch a zone at all.
+        Ok(query)
+            if query.question.rtype == RecordType::IXFR
+                && asker.transport == Transport::Udp
+                && table.zones().are_handed_out() =>
+        {
             let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
             out.get_mut(..answer.len())?.copy_from_slice(&answer);
             desk.counts.add(Counter::TransferUdp);
@@ -142,7 +148,11 @@ fn is_notify(message: &[u8]) -> bool {
 /// tells us (RFC 1996 §3.10 wants such a message noted and not followed).
 #[cold]
 fn notified(question: &Question<'_>, table: &Table) -> Rcode {
-    match table.image().zone(&question.name.to_ascii_lowercase()) {
+    let mut name = [0; NAME_OCTETS_MAX];
+    let Some(name) = name.get_mut(..question.name.len()) else { return Rcode::NOTAUTH };
+    name.copy_from_slice(question.name);
+    name.make_ascii_lowercase();
+    match table.image().zone(name) {
         Some(_) => Rcode::REFUSED,
         None => Rcode::NOTAUTH,
     }

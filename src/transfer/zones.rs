@@ -52,13 +52,16 @@ pub struct Zones {
     keys: Arc<KeyRing>,
     /// Whether the serial of any is not the image's: if not, no answer needs a second look.
     any_moved: bool,
+    /// Whether anybody may fetch any of them: if not, no request for one needs a second look.
+    any_allowed: bool,
 }
 
 impl Zones {
     /// Puts them together, in the order of the image.
     pub fn new(list: Vec<Arc<ZoneState>>, keys: Arc<KeyRing>) -> Self {
         let any_moved = list.iter().any(|zone| zone.moved);
-        Self { list, keys, any_moved }
+        let any_allowed = list.iter().any(|zone| !zone.rules.allow.is_empty());
+        Self { list, keys, any_moved, any_allowed }
     }
 
     /// A zone by its number in the image.
@@ -69,6 +72,12 @@ impl Zones {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ZoneState>> {
         self.list.iter()
+    }
+
+    /// Whether anybody may fetch any of them.
+    #[inline]
+    pub fn are_handed_out(&self) -> bool {
+        self.any_allowed
     }
 
     /// The keys.
