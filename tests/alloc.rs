@@ -71,6 +71,12 @@ fn no_answer_allocates() {
         }
     }
     queries.push(ask(1, &Name::parse("elsewhere").unwrap(), RecordType::A, None));
+    // Whoever tells us that a zone has changed.
+    for name in ["elsewhere", "example.com"] {
+        let mut notify = ask(1, &Name::parse(name).unwrap(), RecordType::SOA, None);
+        notify[2] |= 4 << 3;
+        queries.push(notify);
+    }
     // Each of these, broken at every place in turn.
     let sound = ask(1, &Name::parse("host.example.com").unwrap(), RecordType::A, Some(1232));
     for at in 0..sound.len() {
