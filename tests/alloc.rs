@@ -71,11 +71,11 @@ fn no_answer_allocates() {
         }
     }
     queries.push(ask(1, &Name::parse("elsewhere").unwrap(), RecordType::A, None));
-    // Whoever tells us that a zone has changed.
-    for name in ["elsewhere", "example.com"] {
-        let mut notify = ask(1, &Name::parse(name).unwrap(), RecordType::SOA, None);
-        notify[2] |= 4 << 3;
-        queries.push(notify);
+    // Somebody tells of another version of a zone that is ours, or is not.
+    for zone in ["example.com", "elsewhere"] {
+        let mut notice = ask(1, &Name::parse(zone).unwrap(), RecordType::SOA, None);
+        notice[2] = 0x24;
+        queries.push(notice);
     }
     // Each of these, broken at every place in turn.
     let sound = ask(1, &Name::parse("host.example.com").unwrap(), RecordType::A, Some(1232));

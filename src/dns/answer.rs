@@ -94,6 +94,8 @@ pub(super) fn reply(
     desk: &mut Desk,
 ) -> Option<usize> {
     match Query::read(message) {
+        // What has changed in a zone is put together for whoever asks: it allocates, and only for an
+        // address that may fetch the zone.
         Ok(query)
             if query.question.rtype == RecordType::IXFR
                 && asker.transport == Transport::Udp
