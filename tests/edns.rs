@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::daemon::{Daemon, binary};
+use pointsman::base::{Generation, Named};
 use pointsman::dns::{Asker, Counter, Desk, Transport, UDP_PAYLOAD, answer};
-use pointsman::table::Table;
+use pointsman::table::{Image, Table};
 use pointsman::wire::{Message, Name, Opcode, Rcode, RecordType, ask};
 
 mod common;
@@ -322,6 +323,8 @@ fn who_answers_is_told_as_configured_and_no_more() {
         let mut query = ask(7, &Name::parse(name).unwrap(), rtype, Some(1232));
         let class_at = query.len() - 12;
         query[class_at] = 3;
+        // A name is the same in whatever case.
+        query[13].make_ascii_uppercase();
         query
     };
     let names = ["id.server", "HostName.Bind", "version.server", "version.bind"];
@@ -675,11 +678,25 @@ fn no_answer_over_udp_is_longer_than_its_bound() {
         let message = Message::read(&engines[1].octets(&query, Transport::Udp).unwrap()).unwrap();
         assert!(message.flag_words().any(|word| word == "tc"));
     }
-    let six = "together.example.com";
-    let all =
-        zoo::with_options(ask(1, &Name::parse(six).unwrap(), RecordType::A, Some(1232)), &[(COOKIE, &known)]);
-    let message = Message::read(&engines[1].octets(&all, Transport::Udp).unwrap()).unwrap();
-    assert!(!message.flag_words().any(|word| word == "tc"));
+    // What lies between the two bounds is what a cookie decides about.
+    let texts: String = (10..16).map(|n| format!("@ TXT \"{n}{}\"\n", "x".repeat(100))).collect();
+    let zone =
+        zoo::zone("example.com", &format!("$TTL 300\n@ SOA ns h 1 2 3 4 60\n@ NS ns.elsewhere.\n{texts}"));
+    let (image, _) = Image::with_services(&[zone], &Named::default()).unwrap();
+    let manners = zoo::manners("offer", "unverified_udp_max: 512");
+    engines[0].table = Table::new(Generation(1), image, Vec::new()).with_manners(Arc::new(manners));
+    let medium = ask(1, &Name::parse("example.com").unwrap(), RecordType::TXT, Some(1232));
+    for (cookie, transport, whole) in
+        [(&OWN[..], Transport::Udp, false), (&known, Transport::Udp, true), (OWN, Transport::Tcp, true)]
+    {
+        let query = zoo::with_options(medium.clone(), &[(COOKIE, cookie)]);
+        let octets = engines[0].octets(&query, transport).unwrap();
+        let message = Message::read(&octets).unwrap();
+        assert_eq!(message.sections[0].len(), if whole { 6 } else { 0 }, "{transport:?}");
+        assert_eq!(message.flag_words().any(|word| word == "tc"), !whole);
+        assert_eq!(octets.len() > 512, whole);
+    }
+    engines[0] = Engine::new("offer", "");
     // The whole set over TCP, whoever asks.
     assert!(engines[1].octets(&big, Transport::Tcp).unwrap().len() > usize::from(UDP_PAYLOAD));
     // ANY is one set, over TCP too (RFC 8482 §4.1).

@@ -2,7 +2,7 @@
 //! are applied, and nothing in it can be wrong.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -258,6 +258,13 @@ pub struct Permission {
     pub from: Option<Prefix>,
     /// With this key.
     pub key: Option<Name>,
+}
+
+impl Permission {
+    /// Whether it may be somebody at this address.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        self.from.is_none_or(|from| from.contains(client))
+    }
 }
 
 /// Somebody who is told that a zone has changed.

@@ -14,7 +14,7 @@ use super::resolve::{Stop, resolve};
 use super::{signed, transfer};
 use crate::config::CookieHandling;
 use crate::table::Table;
-use crate::wire::{Class, Edns, Fault, NAME_OCTETS_MAX, Opcode, Query, Question, Rcode, RecordType};
+use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,12 +94,12 @@ pub(super) fn reply(
     desk: &mut Desk,
 ) -> Option<usize> {
     match Query::read(message) {
-        // What has changed in a zone is put together for whoever asks: it allocates, and only where
-        // somebody may fetch a zone at all.
+        // What has changed in a zone is put together for whoever asks: it allocates, and only for an
+        // address that may fetch the zone.
         Ok(query)
             if query.question.rtype == RecordType::IXFR
                 && asker.transport == Transport::Udp
-                && table.zones().are_handed_out() =>
+                && transfer::could_permit(&query.question, table, asker.client) =>
         {
             let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
             out.get_mut(..answer.len())?.copy_from_slice(&answer);
@@ -148,11 +148,7 @@ fn is_notify(message: &[u8]) -> bool {
 /// tells us (RFC 1996 §3.10 wants such a message noted and not followed).
 #[cold]
 fn notified(question: &Question<'_>, table: &Table) -> Rcode {
-    let mut name = [0; NAME_OCTETS_MAX];
-    let Some(name) = name.get_mut(..question.name.len()) else { return Rcode::NOTAUTH };
-    name.copy_from_slice(question.name);
-    name.make_ascii_lowercase();
-    match table.image().zone(name) {
+    match transfer::zone_asked(question, table) {
         Some(_) => Rcode::REFUSED,
         None => Rcode::NOTAUTH,
     }

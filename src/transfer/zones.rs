@@ -39,7 +39,7 @@ impl ZoneState {
     /// Whether somebody may fetch it; `key` is the name of the key that signed the request.
     pub fn permits(&self, client: IpAddr, key: Option<&[u8]>) -> bool {
         self.rules.allow.iter().any(|permission| {
-            permission.from.is_none_or(|from| from.contains(client))
+            permission.admits(client)
                 && permission.key.as_ref().is_none_or(|wanted| key == Some(wanted.as_wire()))
         })
     }
@@ -52,16 +52,13 @@ pub struct Zones {
     keys: Arc<KeyRing>,
     /// Whether the serial of any is not the image's: if not, no answer needs a second look.
     any_moved: bool,
-    /// Whether anybody may fetch any of them: if not, no request for one needs a second look.
-    any_allowed: bool,
 }
 
 impl Zones {
     /// Puts them together, in the order of the image.
     pub fn new(list: Vec<Arc<ZoneState>>, keys: Arc<KeyRing>) -> Self {
         let any_moved = list.iter().any(|zone| zone.moved);
-        let any_allowed = list.iter().any(|zone| !zone.rules.allow.is_empty());
-        Self { list, keys, any_moved, any_allowed }
+        Self { list, keys, any_moved }
     }
 
     /// A zone by its number in the image.
@@ -72,12 +69,6 @@ impl Zones {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ZoneState>> {
         self.list.iter()
-    }
-
-    /// Whether anybody may fetch any of them.
-    #[inline]
-    pub fn are_handed_out(&self) -> bool {
-        self.any_allowed
     }
 
     /// The keys.
