@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use pointsman::base::{Generation, Index, RegionId, ServiceId, Source};
-use pointsman::region::{Choice, Pick};
-use pointsman::table::{Answers, Image, Table};
+use pointsman::region::{Audience, Choice, Pick};
+use pointsman::table::{Compiler, Image, Table};
 use pointsman::wire::Name;
 use pointsman::zone;
 
@@ -90,9 +90,11 @@ fn ten_thousand_services(rounds: usize) {
     let started = Instant::now();
     let (image, _) = Image::build(&[zone], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
     println!("{SERVICES} services: image {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
-    let compile = |id: ServiceId, region| {
-        let choice = Choice { pick: Pick::One(vec![(region, 1)]), ttl: 20 };
-        Answers::compile(&config.services[id], &choice)
+    let audiences: Vec<_> = config.services.values().map(Audience::unlocated).collect();
+    let mut compiler = Compiler::default();
+    let mut compile = |id: ServiceId, region| {
+        let choice = Choice::of(Pick::certain(region), 20);
+        compiler.answers(&config.services[id], &audiences[id.position()], &choice)
     };
     let answers: Vec<_> = config.services.ids().map(|id| compile(id, RegionId(0))).collect();
     let live = ArcSwap::from_pointee(Table::new(Generation(1), image, answers));

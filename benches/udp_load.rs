@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use pointsman::base::{Generation, RegionId};
 use pointsman::dns::{Asker, Desk, Transport, answer};
-use pointsman::region::{Choice, Pick};
+use pointsman::region::{Audience, Choice, Pick};
 use pointsman::serve::mmsg::Batch;
 use pointsman::serve::{Server, Sockets};
 use pointsman::table::{Answers, Image, Table};
@@ -298,7 +298,10 @@ fn table() -> Table {
     let (image, _) =
         Image::build(&[zoo::zone("example.com", &zone)], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
     let pick = Pick::One(vec![(RegionId(0), 1), (RegionId(1), 2)]);
-    let choice = Choice { pick, ttl: 20 };
-    let answers = config.services.values().map(|service| Answers::compile(service, &choice));
+    let choice = Choice::of(pick, 20);
+    let answers = config
+        .services
+        .values()
+        .map(|service| Answers::compile(service, &Audience::unlocated(service), &choice));
     Table::new(Generation(1), image, answers.collect())
 }

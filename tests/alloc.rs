@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use pointsman::base::Timestamp;
+use pointsman::base::{Prefix, Timestamp};
 use pointsman::dns::{Asker, Counter, Desk, Transport, answer};
 use pointsman::sign::{Algorithm, Flags, SignatureTimes, SigningKey, ZoneKeys};
 use pointsman::table::{Signing, Unions};
@@ -71,6 +71,12 @@ fn no_answer_allocates() {
         }
     }
     queries.push(ask(1, &Name::parse("elsewhere").unwrap(), RecordType::A, None));
+    // Somebody tells of another version of a zone that is ours, or is not.
+    for zone in ["example.com", "elsewhere"] {
+        let mut notice = ask(1, &Name::parse(zone).unwrap(), RecordType::SOA, None);
+        notice[2] = 0x24;
+        queries.push(notice);
+    }
     // Each of these, broken at every place in turn.
     let sound = ask(1, &Name::parse("host.example.com").unwrap(), RecordType::A, Some(1232));
     for at in 0..sound.len() {
@@ -116,6 +122,40 @@ fn no_answer_allocates() {
     // And the allocator does count.
     drop(Box::new(ALLOCATIONS.get()));
     assert!(ALLOCATIONS.get() > before);
+}
+
+/// Neither does one that depends on where the client is, for whom a resolver asks, on a lot or on
+/// what a client is bound to.
+#[test]
+fn no_answer_of_a_nested_policy_allocates() {
+    let table = zoo::led();
+    let clients =
+        ["81.2.69.142", "216.160.83.56", "89.160.20.112", "192.0.2.9", "2a02:d300::1", "2001:db8::9"];
+    let mut queries = Vec::new();
+    for name in ["led", "aliased"] {
+        for rtype in [1, 28, 16, 33, 65, 255] {
+            for (client, len) in clients.iter().zip([0, 8, 20, 24, 32, 56]) {
+                let mut query = ask(
+                    1,
+                    &Name::parse(&format!("{name}.example.com")).unwrap(),
+                    RecordType(rtype),
+                    Some(1232),
+                );
+                queries.push((query.clone(), client.parse().unwrap()));
+                zoo::add_subnet(&mut query, &Prefix::around(client.parse().unwrap(), len));
+                queries.push((query, [192, 0, 2, 200].into()));
+            }
+        }
+    }
+    let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), 1_800_000_000));
+    let before = ALLOCATIONS.get();
+    for (query, client) in queries.iter().cycle().take(queries.len() * 20) {
+        let asker = Asker { client: *client, transport: Transport::Udp };
+        answer(query, &mut out, &table, &asker, &mut desk).expect("it is answered");
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(desk.counts[Counter::Dynamic] as usize >= queries.len() * 20);
+    assert_eq!(desk.counts[Counter::ServFail], 0);
 }
 
 /// The one exception is a signature that is made for a question: all its memory is taken with the

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::daemon::{Daemon, binary};
+use pointsman::base::{Generation, Named};
 use pointsman::dns::{Asker, Counter, Desk, Transport, UDP_PAYLOAD, answer};
-use pointsman::table::Table;
+use pointsman::table::{Image, Table};
 use pointsman::wire::{Message, Name, Opcode, Rcode, RecordType, ask};
 
 mod common;
@@ -322,6 +323,8 @@ fn who_answers_is_told_as_configured_and_no_more() {
         let mut query = ask(7, &Name::parse(name).unwrap(), rtype, Some(1232));
         let class_at = query.len() - 12;
         query[class_at] = 3;
+        // A name is the same in whatever case.
+        query[13].make_ascii_uppercase();
         query
     };
     let names = ["id.server", "HostName.Bind", "version.server", "version.bind"];
@@ -379,6 +382,44 @@ fn a_refusal_says_why_to_those_who_understand() {
     let mailb = ask(7, &Name::parse(APEX).unwrap(), RecordType::MAILB, Some(1232));
     assert_eq!(code(&over_udp(daemon.dns(), &mailb)), Some(21));
     assert_eq!(code(&over_udp(daemon.dns(), &apex_query(&[]))), None, "nothing to say");
+}
+
+#[test]
+fn an_answer_that_is_not_as_usual_says_so() {
+    let mut daemon = Daemon::prepare("note");
+    // Bound and given back: nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    configure(&daemon, "{}");
+    let text = std::fs::read_to_string(daemon.config()).unwrap();
+    daemon.write(
+        "pointsman.yaml",
+        &format!(
+            "{text}defaults: {{check: {{interval: 200ms, timeout: 150ms, fall: 2, rise: 2}}}}\n\
+             regions: {{eu: {{layers: {{reach: [{{tcp: {{address: \"{closed}\"}}}}]}}}}}}\n\
+             services:\n  shop:\n    names: [shop.{APEX}]\n    policy: {{failover: [eu]}}\n    \
+             answers: {{eu: {{a: [192.0.2.1]}}}}\n"
+        ),
+    );
+    daemon.start();
+    let query = ask(7, &Name::parse(&format!("shop.{APEX}")).unwrap(), RecordType::A, Some(1232));
+    let told = || {
+        let message = over_udp(daemon.dns(), &query);
+        assert_eq!(message.sections[0].len(), 1, "{message}");
+        let data = option(&message, EXPLANATION)?;
+        Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].to_vec()).unwrap()))
+    };
+    let expect = |code: u16, words: &str| {
+        let expected = Some((code, words.to_owned()));
+        common::until(words, PATIENCE, || told() == expected);
+    };
+    expect(0, "no region is fit to serve");
+    let said = daemon.cli(&["region", "force", "eu", "--reason", "test", "--expires", "1h"]);
+    assert!(said.succeeded(), "{said}");
+    expect(0, "forced by an operator");
+    // Without EDNS there is nowhere to say it.
+    let plain =
+        over_udp(daemon.dns(), &ask(7, &Name::parse(&format!("shop.{APEX}")).unwrap(), RecordType::A, None));
+    assert_eq!((plain.sections[0].len(), plain.opt), (1, None));
 }
 
 // ── cookies ──
@@ -637,11 +678,25 @@ fn no_answer_over_udp_is_longer_than_its_bound() {
         let message = Message::read(&engines[1].octets(&query, Transport::Udp).unwrap()).unwrap();
         assert!(message.flag_words().any(|word| word == "tc"));
     }
-    let six = "together.example.com";
-    let all =
-        zoo::with_options(ask(1, &Name::parse(six).unwrap(), RecordType::A, Some(1232)), &[(COOKIE, &known)]);
-    let message = Message::read(&engines[1].octets(&all, Transport::Udp).unwrap()).unwrap();
-    assert!(!message.flag_words().any(|word| word == "tc"));
+    // What lies between the two bounds is what a cookie decides about.
+    let texts: String = (10..16).map(|n| format!("@ TXT \"{n}{}\"\n", "x".repeat(100))).collect();
+    let zone =
+        zoo::zone("example.com", &format!("$TTL 300\n@ SOA ns h 1 2 3 4 60\n@ NS ns.elsewhere.\n{texts}"));
+    let (image, _) = Image::with_services(&[zone], &Named::default()).unwrap();
+    let manners = zoo::manners("offer", "unverified_udp_max: 512");
+    engines[0].table = Table::new(Generation(1), image, Vec::new()).with_manners(Arc::new(manners));
+    let medium = ask(1, &Name::parse("example.com").unwrap(), RecordType::TXT, Some(1232));
+    for (cookie, transport, whole) in
+        [(&OWN[..], Transport::Udp, false), (&known, Transport::Udp, true), (OWN, Transport::Tcp, true)]
+    {
+        let query = zoo::with_options(medium.clone(), &[(COOKIE, cookie)]);
+        let octets = engines[0].octets(&query, transport).unwrap();
+        let message = Message::read(&octets).unwrap();
+        assert_eq!(message.sections[0].len(), if whole { 6 } else { 0 }, "{transport:?}");
+        assert_eq!(message.flag_words().any(|word| word == "tc"), !whole);
+        assert_eq!(octets.len() > 512, whole);
+    }
+    engines[0] = Engine::new("offer", "");
     // The whole set over TCP, whoever asks.
     assert!(engines[1].octets(&big, Transport::Tcp).unwrap().len() > usize::from(UDP_PAYLOAD));
     // ANY is one set, over TCP too (RFC 8482 §4.1).

@@ -538,11 +538,14 @@ fn malformed_messages_get_what_they_deserve() {
         zoo.octets(&query[..20], Transport::Udp).unwrap(),
         [0x12, 0x34, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     );
-    let mut notify = query.clone();
-    notify[2] = 0x20;
-    // What we do not speak, with the question that could be read.
-    let header = [0x12, 0x34, 0xa0, 4, 0, 1, 0, 0, 0, 0, 0, 0];
-    assert_eq!(zoo.octets(&notify, Transport::Udp).unwrap(), [&header, &query[12..]].concat());
+    // What we do not speak (STATUS), and news of a zone that we have not (NOTIFY), with the question
+    // that could be read.
+    for (flags, rcode) in [(0x10, 4), (0x20, 9)] {
+        let mut message = query.clone();
+        message[2] = flags;
+        let header = [0x12, 0x34, 0x80 | flags, rcode, 0, 1, 0, 0, 0, 0, 0, 0];
+        assert_eq!(zoo.octets(&message, Transport::Udp).unwrap(), [&header, &query[12..]].concat());
+    }
     assert_eq!((zoo.desk.counts[Counter::FormErr], zoo.desk.counts[Counter::NotImp]), (1, 1));
 }
 

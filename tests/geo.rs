@@ -4,15 +4,16 @@
 
 mod common;
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use common::daemon::Daemon;
-use common::until;
+use common::{find, until};
 use pointsman::decide::view::GeoView;
 use pointsman::wire::{Message, Name, RecordType, ask};
 use serde_json::{Value, json};
@@ -183,4 +184,61 @@ fn an_operator_asks_what_is_known_of_an_address() {
     daemon.write("pointsman.yaml", &CONFIG.replace("[geo.mmdb], networks: [networks.txt]", "[no.mmdb]"));
     let said = daemon.cli(&["check"]);
     assert!(said.err.contains("cannot read") && said.err.contains("no.mmdb"), "{said}");
+}
+
+/// What `dig` prints for a client in this network.
+fn dig(program: &Path, server: SocketAddr, client: &str) -> String {
+    let port = server.port().to_string();
+    let arguments = ["@127.0.0.1", "-p", &port, "+time=5", "+tries=1", "-r", "shop.gtm.example.com", "A"];
+    let output = Command::new(program).args(arguments).arg(format!("+subnet={client}")).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn clients_are_led_elsewhere_once_a_database_says_so() {
+    let Some(program) = find("dig", "bind9-dnsutils", &[]) else { return };
+    let well = TcpListener::bind("127.0.0.1:0").unwrap();
+    let check = format!(
+        "{{layers: {{reach: [{{tcp: {{address: \"{}\", interval: 100ms, rise: 1}}}}]}}}}",
+        well.local_addr().unwrap()
+    );
+    let mut daemon = prepare("geo-led", "GeoLite2-City-Test");
+    let services = format!(
+        "regions: {{eu: {check}, us: {check}}}
+services:
+  shop:
+    names: [shop.gtm.example.com]
+    policy: {{geo: {{rules: [{{networks: [lab], to: eu}}, {{countries: [GB], to: eu}}], default: us}}}}
+    answers: {{eu: {{a: [192.0.2.1]}}, us: {{a: [192.0.2.2]}}}}
+"
+    );
+    daemon.write(
+        "pointsman.yaml",
+        &format!("{CONFIG}{services}").replace("open_after: 200ms", "open_after: 10s"),
+    );
+    daemon.start();
+    let server = daemon.dns();
+    let led = |client: &str, address: &str, scope: &str| {
+        let said = dig(&program, server, client);
+        let scoped = format!("CLIENT-SUBNET: {client}/{scope}");
+        said.lines().any(|line| line.ends_with(address)) && said.lines().any(|line| line.ends_with(&scoped))
+    };
+    let shown = |client: &str| dig(&program, server, client);
+    until("both regions to be healthy", PATIENCE, || {
+        daemon.health("eu") == "healthy" && daemon.health("us") == "healthy"
+    });
+    assert!(led("81.2.69.142/32", "192.0.2.1", "31"), "{}", shown("81.2.69.142/32"));
+    assert!(led("192.0.2.128/25", "192.0.2.1", "25"), "{}", shown("192.0.2.128/25"));
+    assert!(led("192.0.2.0/25", "192.0.2.2", "25"), "{}", shown("192.0.2.0/25"));
+    // 81 and 89 part after four bits.
+    assert!(led("89.160.20.0/24", "192.0.2.2", "5"), "{}", shown("89.160.20.0/24"));
+
+    // A database without countries: all but the lab go to the default.
+    replace(&daemon, &std::fs::read(database("GeoLite2-ASN-Test")).unwrap());
+    until("clients to be led elsewhere", PATIENCE, || led("81.2.69.142/32", "192.0.2.2", "1"));
+    assert!(led("192.0.2.128/25", "192.0.2.1", "25"), "{}", shown("192.0.2.128/25"));
+    // A list without the lab: all clients are alike.
+    daemon.write("networks.txt", "192.0.2.0/24 office\n");
+    until("the list to be taken over", PATIENCE, || led("192.0.2.128/25", "192.0.2.2", "0"));
+    assert!(led("81.2.69.142/32", "192.0.2.2", "0"), "{}", shown("81.2.69.142/32"));
 }

@@ -736,7 +736,7 @@ const BROKEN: [Broken; 20] = [
         from: "eu-west: {a: [192.0.2.10], aaaa: [\"2001:db8::10\"]}",
         to: "eu-west: {}",
         at: "58:7",
-        says: "region `eu-west` gives no address",
+        says: "region `eu-west` gives no records",
         cure: "never empty",
     },
     Broken {

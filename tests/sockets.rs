@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use pointsman::base::{Generation, RegionId, ServiceId};
 use pointsman::config::DnsLimits;
 use pointsman::dns::Counter;
-use pointsman::region::{Choice, Pick};
+use pointsman::region::{Audience, Choice, Pick};
 use pointsman::serve::{Server, Sockets};
 use pointsman::table::{Answers, Table};
 use pointsman::wire::{Message, Name, Rcode, RecordType, ask};
@@ -247,10 +247,11 @@ fn nothing_is_lost_while_tables_are_swapped() {
             while !done.load(Ordering::Relaxed) {
                 generation = generation.next();
                 let region = RegionId(generation.0 as u16 & 1);
-                let choice = Choice { pick: Pick::One(vec![(region, 1)]), ttl: 20 };
+                let choice = Choice::of(Pick::certain(region), 20);
                 let live = table.load();
                 let mut answers = live.all_answers().to_vec();
-                answers[0] = Answers::compile(&config.services[ServiceId(0)], &choice);
+                let service = &config.services[ServiceId(0)];
+                answers[0] = Answers::compile(service, &Audience::unlocated(service), &choice);
                 table.store(Arc::new(Table::new(generation, Arc::clone(live.image()), answers)));
                 thread::sleep(Duration::from_millis(10));
             }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::limit::Limited;
 use super::metrics::Metrics;
+use crate::base::Prefix;
 use crate::control::{Gone, Handle, telemetry};
 
 /// Connections at once on the read-only port.
@@ -29,7 +30,7 @@ const INDEX: &str = "pointsman\n\
     /readyz                   200 while DNS is served\n\
     /metrics                  for Prometheus\n\
     /v1/status                everything, as JSON\n\
-    /v1/explain?name=NAME     why a name is answered the way it is\n\
+    /v1/explain?name=NAME&client=ADDRESS   why a name is answered the way it is, to this client\n\
     /v1/executions            workflows that run, and those that are over\n\
     /v1/executions/ID         one of them\n\
     /v1/obligations           what regions still owe\n";
@@ -70,6 +71,8 @@ pub(super) enum Problem {
     Stuck,
     /// There is nothing of that name.
     NotFound(String),
+    /// The question makes no sense.
+    Bad(String),
 }
 
 impl IntoResponse for Problem {
@@ -78,6 +81,7 @@ impl IntoResponse for Problem {
             Self::Gone => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping".to_owned()),
             Self::Stuck => (StatusCode::SERVICE_UNAVAILABLE, "the daemon's loop does not move".to_owned()),
             Self::NotFound(detail) => (StatusCode::NOT_FOUND, detail),
+            Self::Bad(detail) => (StatusCode::BAD_REQUEST, detail),
         };
         problem(status, &detail)
     }
@@ -125,16 +129,20 @@ async fn status(State(shared): State<Shared>) -> Result<impl IntoResponse, Probl
 }
 
 #[derive(Deserialize)]
-struct Name {
+struct Asked {
     name: String,
+    client: Option<String>,
 }
 
 async fn explain(
     State(shared): State<Shared>,
-    Query(Name { name }): Query<Name>,
+    Query(Asked { name, client }): Query<Asked>,
 ) -> Result<impl IntoResponse, Problem> {
+    let client = client.map(|text| text.parse::<Prefix>()).transpose();
+    let client = client.map_err(|why| Problem::Bad(format!("client: {why}")))?;
     let asked = name.clone();
-    let view = shared.handle.look(move |daemon, running| daemon.explain(&asked, running.now));
+    let view =
+        shared.handle.look(move |daemon, running| daemon.explain(&asked, client.as_ref(), running.now));
     match within(view).await? {
         Some(view) => Ok(Json(view)),
         None => Err(Problem::NotFound(format!("`{name}` is neither a service nor one of a service's names"))),

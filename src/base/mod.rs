@@ -1,6 +1,7 @@
 //! Words that every layer shares: ids, time as an argument, places in files, mistakes found
 //! there, and references to secrets. Imports nothing of the rest.
 
+mod hash;
 mod health;
 mod id;
 mod mistake;
@@ -11,6 +12,7 @@ mod secret;
 mod time;
 mod token;
 
+pub use hash::{mix, stable_hash};
 pub use health::Health;
 pub use id::{CheckId, ClusterId, Generation, GroupId, Index, Named, RegionId, ServiceId, WorkflowId};
 pub use mistake::{Mistake, Mistakes, Severity};

@@ -79,6 +79,10 @@ pub enum Command {
     Explain {
         /// A dynamic name.
         name: String,
+        /// The client that asks, or the network that a resolver asks for: an address, or
+        /// 192.0.2.0/24.
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<Prefix>,
     },
     /// Keeps traffic off a region, on it, or holds it out; every word has a reason and an end.
     #[command(subcommand)]

@@ -39,7 +39,7 @@ pub fn run() -> ExitCode {
         Command::Query(query) => query::run(&common, &query),
         Command::Geo { addresses } => geo::run(&common, &addresses),
         Command::Status => show::status(&common),
-        Command::Explain { name } => show::explain(&common, &name),
+        Command::Explain { name, client } => show::explain(&common, &name, client),
         Command::Region(region) => order::region(&common, region),
         Command::Dial { service, shares, why } => order::dial(&common, service, shares, &why),
         Command::Automation(automation) => order::automation(&common, automation),

@@ -3,7 +3,7 @@
 use super::args::{Common, Output};
 use super::text::{Paint, ago, paint, painted, print, print_json, table};
 use super::{Done, Exit, client, text};
-use crate::base::{Health, Timestamp, show_span};
+use crate::base::{Health, Prefix, Timestamp, show_span};
 use crate::cluster::Standing;
 use crate::config::SwitchedBy;
 use crate::decide::view::{GeoView, ServiceView, Status};
@@ -13,6 +13,8 @@ use crate::region::Duty;
 
 /// Services that are listed one by one; a site with thousands asks `explain` or `--output json`.
 const SERVICES_LISTED_MAX: usize = 50;
+/// What clients elsewhere are answered, in `explain`: as many lines.
+const ELSEWHERE_MAX: usize = 8;
 
 pub(super) fn status(common: &Common) -> Done {
     let status: Status = client::get(common, "/v1/status", &[])?;
@@ -213,7 +215,7 @@ fn services(status: &Status) -> String {
         .map(|service| {
             vec![
                 service.name.as_str().into(),
-                answers_words(service).into(),
+                answers_words(&service.answers).into(),
                 format!("{}s", service.ttl).into(),
                 switched_word(service.switched_by).into(),
                 service.rule.as_str().into(),
@@ -249,21 +251,46 @@ fn workflows(status: &Status) -> String {
     table(&["WORKFLOW", "STARTED WHEN", "STATE", "WHY"], &rows)
 }
 
-pub(super) fn explain(common: &Common, name: &str) -> Done {
-    let service: ServiceView = client::get(common, "/v1/explain", &[("name", name)])?;
+pub(super) fn explain(common: &Common, name: &str, client: Option<Prefix>) -> Done {
+    let client = client.map(|client| client.to_string());
+    let mut query = vec![("name", name)];
+    query.extend(client.as_deref().map(|client| ("client", client)));
+    let service: ServiceView = client::get(common, "/v1/explain", &query)?;
     if common.output == Output::Json {
         print_json(&service);
         return Ok(());
     }
     let mut out = format!(
-        "{} answers {} for {}s: {}\n  names        {}\n  switched by  {}\n\n",
+        "{} answers {} for {}s: {}\n  names        {}\n  switched by  {}\n  policy       {}\n",
         service.name,
-        answers_words(&service),
+        answers_words(&service.answers),
         service.ttl,
         service.rule,
         service.names.join(", "),
         switched_word(service.switched_by),
+        service.policy,
     );
+    match &service.client {
+        Some(client) => {
+            out.push_str(&format!("  client       {}: {}\n", client.network, client.known));
+            for (nth, step) in client.branch.iter().enumerate() {
+                out.push_str(&format!("  {:<12} {step}\n", if nth == 0 { "branch" } else { "" }));
+            }
+            out.push_str(&format!("  scope        /{}\n", client.scope));
+        }
+        None if !service.elsewhere.is_empty() => {
+            out.push_str("  client       of whom nothing is known; --client ADDRESS asks for another\n");
+        }
+        None => {}
+    }
+    for elsewhere in service.elsewhere.iter().take(ELSEWHERE_MAX) {
+        let answers = answers_words(&elsewhere.answers);
+        out.push_str(&format!("  elsewhere    {answers} ({} classes of clients)\n", elsewhere.classes));
+    }
+    if let Some(more) = service.elsewhere.len().checked_sub(ELSEWHERE_MAX + 1) {
+        out.push_str(&format!("               and {} more; --output json has them all\n", more + 1));
+    }
+    out.push('\n');
     let rows: Vec<_> = service
         .regions
         .iter()
@@ -281,12 +308,11 @@ pub(super) fn explain(common: &Common, name: &str) -> Done {
     Ok(())
 }
 
-fn answers_words(service: &ServiceView) -> String {
-    let words: Vec<_> = service
-        .answers
+fn answers_words(answers: &[(String, Option<u32>)]) -> String {
+    let words: Vec<_> = answers
         .iter()
         .map(|(region, share)| match share {
-            Some(share) if service.answers.len() > 1 => format!("{region} {share}"),
+            Some(share) if answers.len() > 1 => format!("{region} {share}"),
             _ => region.clone(),
         })
         .collect();

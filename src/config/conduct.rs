@@ -25,6 +25,9 @@ pub struct Conduct {
     /// Response rate limiting. Off by default: the clients of a traffic manager are few large
     /// resolvers, which a limit that fits others would hit first.
     pub rate_limit: Option<RateLimit>,
+    /// Signatures that each thread makes in a second at the most, over names that do not exist or
+    /// that wildcards stand for; questions beyond that are sent to TCP. None: a default.
+    pub signatures_per_second: Option<u32>,
 }
 
 /// Who we are, in the class CHAOS (RFC 4892). What is not set is REFUSED.

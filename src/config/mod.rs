@@ -6,6 +6,7 @@
 mod bind;
 mod conduct;
 mod model;
+mod policy;
 pub mod read;
 mod spec;
 pub mod yaml;
@@ -13,4 +14,5 @@ pub mod yaml;
 pub use bind::{Surroundings, Unfit, control_socket, parse, parse_host_port, parse_status, parse_url};
 pub use conduct::*;
 pub use model::*;
+pub use policy::{Country, GeoPolicy, GeoRule, Policy, Sticky, StickyPrefix, Who};
 pub use spec::Span;

@@ -2,7 +2,7 @@
 //! are applied, and nothing in it can be wrong.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Conduct;
+use super::policy::{Policy, Who};
 use crate::base::{
     CheckId, ClusterId, GroupId, Health, Named, Place, Prefix, RegionId, SecretRef, ServiceId,
 };
@@ -257,6 +258,13 @@ pub struct Permission {
     pub from: Option<Prefix>,
     /// With this key.
     pub key: Option<Name>,
+}
+
+impl Permission {
+    /// Whether it may be somebody at this address.
+    pub fn admits(&self, client: IpAddr) -> bool {
+        self.from.is_none_or(|from| from.contains(client))
+    }
 }
 
 /// Somebody who is told that a zone has changed.
@@ -654,8 +662,18 @@ pub struct Region {
 pub struct Service {
     /// The names, each inside one of the zones.
     pub names: Vec<(Name, Place)>,
-    /// Which region answers.
+    /// Which region answers whom.
     pub policy: Policy,
+    /// The regions of the policy, each once, in its order.
+    pub regions: Vec<RegionId>,
+    /// What the rules of its policy go by, and where each stands: a rule that never holds is
+    /// worth a word.
+    pub rules: Vec<(Who, Place)>,
+    /// Whether a resolver may say for whom it asks (RFC 7871); else its own address counts.
+    pub ecs: bool,
+    /// Which clients a `sticky` policy binds to what, besides their networks: a hash of the
+    /// service's name, so that it is the same after a restart and on every site.
+    pub salt: u64,
     /// What moves its answers.
     pub switched_by: SwitchedBy,
     /// The records of each region.
@@ -670,44 +688,6 @@ pub struct Service {
     pub objectives: Objectives,
     /// Where the configuration names it.
     pub place: Place,
-}
-
-/// Which region answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// The first fit one.
-    Failover(Vec<RegionId>),
-    /// One of the fit ones, by lot.
-    Weighted(Vec<(RegionId, u32)>),
-    /// All fit ones together.
-    All(Vec<RegionId>),
-}
-
-impl Policy {
-    /// The regions it may choose, in order of preference.
-    pub fn regions(&self) -> Vec<RegionId> {
-        match self {
-            Self::Failover(regions) | Self::All(regions) => regions.clone(),
-            Self::Weighted(weights) => weights.iter().map(|(region, _)| *region).collect(),
-        }
-    }
-
-    /// Visits them, without a list.
-    pub fn each(&self, mut visit: impl FnMut(RegionId)) {
-        match self {
-            Self::Failover(regions) | Self::All(regions) => regions.iter().copied().for_each(visit),
-            Self::Weighted(weights) => weights.iter().for_each(|(region, _)| visit(*region)),
-        }
-    }
-
-    /// The key that names it in the configuration.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Failover(_) => "failover",
-            Self::Weighted(_) => "weighted",
-            Self::All(_) => "all",
-        }
-    }
 }
 
 /// What moves a service's answers.

@@ -115,6 +115,7 @@ pub struct Dns {
     pub cookies: Cookies,
     pub unverified_udp_max: Option<Placed<usize>>,
     pub rate_limit: Option<RateLimit>,
+    pub signatures_per_second: Option<Placed<usize>>,
 }
 
 #[derive(Deserialize, Debug, Default)]
@@ -397,10 +398,11 @@ pub struct HttpCheck {
 #[serde(deny_unknown_fields)]
 pub struct Service {
     pub names: Vec<Placed<Name>>,
-    pub policy: Placed<Policy>,
+    pub policy: Node,
     #[serde(default)]
     pub switched_by: SwitchedBy,
-    pub answers: Placed<Entries<Addresses>>,
+    pub answers: Placed<Entries<Records>>,
+    pub ecs: Option<bool>,
     pub ttl: Option<Placed<Ttl>>,
     #[serde(default)]
     pub all_down: AllDown,
@@ -412,18 +414,67 @@ pub struct Service {
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    Failover(Vec<Placed<String>>),
-    Weighted(Entries<Placed<u32>>),
-    All(Vec<Placed<String>>),
+    Failover(Vec<Node>),
+    Weighted(Node),
+    All(Vec<Node>),
+    Geo(GeoPolicy),
+    Nearest(Vec<Placed<String>>),
+    Sticky(Sticky),
 }
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
-pub struct Addresses {
+pub struct Share {
+    pub weight: Placed<u32>,
+    pub to: Node,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct GeoPolicy {
+    pub rules: Placed<Vec<Placed<GeoRule>>>,
+    pub default: Node,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct GeoRule {
+    pub networks: Option<Vec<Placed<String>>>,
+    pub asns: Option<Vec<Placed<u32>>>,
+    pub countries: Option<Vec<Placed<String>>>,
+    pub continents: Option<Vec<Placed<String>>>,
+    pub to: Node,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Sticky {
+    pub among: Node,
+    pub prefix: Option<StickyPrefix>,
+    pub salt: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct StickyPrefix {
+    pub ipv4: Option<Placed<u8>>,
+    pub ipv6: Option<Placed<u8>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Records {
     #[serde(default)]
     pub a: Vec<Placed<String>>,
     #[serde(default)]
     pub aaaa: Vec<Placed<String>>,
+    pub cname: Option<Placed<String>>,
+    #[serde(default)]
+    pub srv: Vec<Placed<String>>,
+    #[serde(default)]
+    pub https: Vec<Placed<String>>,
+    #[serde(default)]
+    pub txt: Vec<Placed<String>>,
 }
 
 #[derive(Deserialize, Debug)]

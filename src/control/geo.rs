@@ -115,7 +115,7 @@ async fn read(base: &Arc<Setup>) -> Result<Arc<Setup>, String> {
         for warning in warnings.iter() {
             warn!("{warning}");
         }
-        Ok(base.with_world(world))
+        base.with_world(world).map_err(|mistakes| in_one_line(&mistakes))
     });
     read.await.unwrap_or_else(|why| Err(why.to_string()))
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, Mode};
 use crate::decide::{Daemon, Event};
 use crate::dns::Counter;
 use crate::health::{Sample, Verdict};
-use crate::region::{Duty, Pick};
+use crate::region::{Duty, UNKNOWN};
 use crate::sign::{KeyState, ParentView, Role, ZoneView};
 use crate::workflow::State;
 
@@ -290,21 +290,14 @@ fn services(daemon: &Daemon, config: &Config) {
     for (id, service) in config.services.iter() {
         let name = &**config.services.name(id);
         let Some(choice) = daemon.traffic().choice(id) else { continue };
-        let total: u32 = match &choice.pick {
-            Pick::One(shares) => shares.iter().map(|(_, share)| share).sum(),
-            _ => 1,
-        };
-        service.policy.each(|region| {
-            let share = match &choice.pick {
-                Pick::One(shares) => {
-                    shares.iter().find(|(id, _)| *id == region).map_or(0, |(_, share)| *share)
-                }
-                pick => u32::from(pick.has(region)),
-            };
-            let region = config.regions.name(region).to_string();
-            gauge!("pointsman_service_share", "service" => name.to_owned(), "region" => region)
-                .set(f64::from(share) / f64::from(total.max(1)));
-        });
+        // Clients of whom nothing is known stand for all: how many there are of each kind is not
+        // ours to know.
+        let shares = choice.outcome(UNKNOWN).map(|outcome| outcome.pick.shares()).unwrap_or_default();
+        for region in &service.regions {
+            let share = shares.iter().find(|(id, _)| id == region).map_or(0.0, |(_, share)| *share);
+            let region = config.regions.name(*region).to_string();
+            gauge!("pointsman_service_share", "service" => name.to_owned(), "region" => region).set(share);
+        }
         gauge!("pointsman_service_ttl_seconds", "service" => name.to_owned()).set(f64::from(choice.ttl));
     }
 }

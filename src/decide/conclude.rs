@@ -10,14 +10,17 @@ use super::event::Answer;
 use super::traffic::Moved;
 use super::trigger::{leaves, objection, target_objection};
 use super::{Event, Outside, ServiceMemory, Setup, view};
-use crate::base::{Mono, Now, RegionId, ServiceId};
+use crate::base::{Index, Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
-use crate::region::{Dial, OverrideKind};
-use crate::table::{Answers, Table};
+use crate::region::{Dial, OverrideKind, UNKNOWN};
+use crate::table::Table;
 use crate::workflow::{
     Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
     Workflow,
 };
+
+/// So many answers to clients elsewhere are told of one service.
+const ELSEWHERE_MAX: usize = 16;
 
 impl Daemon {
     /// Decides, for all that has come in. What comes of it must be done first, because clients
@@ -30,7 +33,7 @@ impl Daemon {
         for _ in 0..ROUNDS_MAX {
             self.look_outside(now);
             let config = Arc::clone(&self.setup.config);
-            moved.extend(self.traffic.step(&config, &self.senses, &self.outside, now));
+            moved.extend(self.traffic.step(&config, &self.setup.audiences, &self.senses, &self.outside, now));
             let waits = self.pull_triggers(now);
             if !self.drive_engine(now, &mut effects) && !waits {
                 break;
@@ -318,17 +321,16 @@ impl Daemon {
         if changed.is_empty() && !anew && !signed_anew {
             return;
         }
-        let compiled = |id: ServiceId| {
+        let mut compiled = |id: ServiceId| {
             let choice = self.traffic.choice(id).expect("traffic was stepped before the table is compiled");
-            Answers::compile(&config.services[id], choice)
+            self.compiler.answers(&config.services[id], &self.setup.audiences[id.position()], choice)
         };
         let next = self.generation.next();
         if anew {
             self.answers = config.services.ids().map(compiled).collect();
         } else {
-            let fresh: Vec<_> = changed.iter().map(|id| (*id, compiled(*id))).collect();
-            for (id, answers) in fresh {
-                self.answers[id.0 as usize] = answers;
+            for id in changed {
+                self.answers[id.position()] = compiled(*id);
             }
         }
         self.seal(changed, anew || signed_anew);
@@ -339,7 +341,8 @@ impl Daemon {
         }
         self.generation = next;
         let mut table = Table::new(next, Arc::clone(&self.setup.image), self.answers.clone())
-            .with_manners(Arc::clone(&self.setup.manners));
+            .with_manners(Arc::clone(&self.setup.manners))
+            .with_notes(self.traffic.notes());
         let zones = self.zones.settle(&table, now, &mut self.outbox, &mut self.events);
         table = table.with_zones(zones);
         if let Some(signed) = &self.signed {
@@ -375,11 +378,18 @@ impl Daemon {
         }
         let config = &self.setup.config;
         let services = services.iter().map(|id| {
-            let (rule, _) = self.traffic.explain(config, *id, now.mono).unwrap_or_default();
+            let audience = &self.setup.audiences[id.position()];
+            let (rule, _) =
+                self.traffic.explain(config, *id, audience, UNKNOWN, now.mono).unwrap_or_default();
             let choice = self.traffic.choice(*id);
             Answer {
                 service: config.services.name(*id).to_string(),
-                regions: view::answers(config, choice),
+                regions: view::answers(config, choice, UNKNOWN),
+                elsewhere: view::elsewhere(config, choice, UNKNOWN)
+                    .into_iter()
+                    .take(ELSEWHERE_MAX)
+                    .map(|elsewhere| elsewhere.answers)
+                    .collect(),
                 rule,
                 ttl: choice.map_or(0, |choice| choice.ttl),
             }

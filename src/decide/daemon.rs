@@ -27,7 +27,7 @@ use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
 use crate::region::{Duty, Known, Override};
 use crate::sign::{ZoneKeys, ZoneView};
-use crate::table::{Answers, Part, Signed, Table, Unions};
+use crate::table::{Answers, Compiler, Part, Signed, Table, Unions};
 use crate::workflow::{Call, Engine, ExecutionView, Heard, Outcome, Receipt, Refusal};
 
 /// What an earlier process left in the store.
@@ -144,6 +144,7 @@ pub struct Daemon {
     /// Those that depend on which regions serve together, service by service.
     pub(super) sealed: Vec<Option<Arc<Part>>>,
     pub(super) unions: Unions,
+    pub(super) compiler: Compiler,
     pub(super) generation: Generation,
     pub(super) ceiling: u64,
     pub(super) duties: Named<RegionId, Duty>,
@@ -220,6 +221,7 @@ impl Daemon {
             signed_zones: Vec::new(),
             sealed: Vec::new(),
             unions: Unions::default(),
+            compiler: Compiler::default(),
             generation: Generation(ceiling),
             ceiling,
             outside: Outside::default(),
@@ -396,7 +398,7 @@ impl Daemon {
             let name = old.services.name(id);
             let service = &new.services[new.services.id(name)?];
             let dial = self.traffic.dial(id)?;
-            let regions = service.policy.regions();
+            let regions = &service.regions;
             let kept = regions.iter().any(|region| dial.share(new.regions.name(*region)) > 0);
             let dialled: Vec<&str> = dial.shares.keys().map(String::as_str).collect();
             (service.switched_by == SwitchedBy::Workflow && !kept).then(|| {
@@ -467,6 +469,7 @@ impl Daemon {
     pub fn relocate(&mut self, setup: Arc<Setup>, words: String) {
         debug_assert!(Arc::ptr_eq(&self.setup.config, &setup.config));
         self.setup = setup;
+        self.traffic.relocated(&self.setup.config);
         self.geo_trouble = None;
         self.answers.clear();
         self.events.push(Event::Relocated { words });

@@ -161,8 +161,12 @@ pub enum Event {
 pub struct Answer {
     /// Which.
     pub service: String,
-    /// The regions it answers, with their shares; no share: all together.
+    /// The regions it answers clients of whom nothing is known, with their shares; no share: all
+    /// together.
     pub regions: Vec<(String, Option<u32>)>,
+    /// What it answers clients elsewhere, as far as that is something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Vec<(String, Option<u32>)>>,
     /// The rule that decided.
     pub rule: String,
     /// For how long a cache may keep the answer, in seconds.

@@ -164,7 +164,7 @@ impl Daemon {
     fn refuse_to_empty(&self, region: RegionId, name: &str) -> Result<(), String> {
         let emptied: Vec<_> = self
             .traffic
-            .would_empty(&self.setup.config, region)
+            .would_empty(&self.setup.config, &self.setup.audiences, region)
             .into_iter()
             .map(|id| self.setup.config.services.name(id).to_string())
             .collect();
@@ -200,7 +200,7 @@ impl Daemon {
         let config = Arc::clone(&self.setup.config);
         let id =
             config.services.id(&op.service).ok_or_else(|| format!("there is no service `{}`", op.service))?;
-        let regions = config.services[id].policy.regions();
+        let regions = &config.services[id].regions;
         for (name, share) in &op.shares {
             let region = config.regions.id(name).filter(|region| regions.contains(region));
             let region =

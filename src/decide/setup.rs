@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::{Mistakes, ServiceId, show_span};
 use crate::config::{Config, ZoneFile};
 use crate::geo::World;
-use crate::region::{Guarantee, guarantee};
+use crate::region::{Audience, Guarantee, guarantee};
 use crate::sign::ZoneKeys;
 use crate::table::{Change, Image, Manners};
 use crate::transfer::KeyRing;
@@ -20,6 +20,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Its zones, compiled once.
     pub image: Arc<Image>,
+    /// How each service tells its clients apart.
+    pub audiences: Vec<Arc<Audience>>,
     /// How clients are treated.
     pub manners: Arc<Manners>,
     /// Its workflows, in the order of `config.workflows`.
@@ -38,6 +40,7 @@ pub struct Setup {
 
 impl Setup {
     /// Puts the parts together. There is one workflow for each that the configuration names.
+    /// Nothing is known of where clients are.
     pub fn new(
         config: Arc<Config>,
         image: Arc<Image>,
@@ -45,6 +48,7 @@ impl Setup {
         keys: Vec<Arc<ZoneKeys>>,
     ) -> Arc<Self> {
         debug_assert_eq!(config.workflows.len(), workflows.len());
+        let audiences = config.services.values().map(Audience::unlocated).collect();
         let names = config
             .services
             .iter()
@@ -57,6 +61,7 @@ impl Setup {
             workflows,
             keys,
             world: Arc::default(),
+            audiences,
             names,
             tsig: Arc::default(),
             changes: Vec::new(),
@@ -102,11 +107,18 @@ impl Setup {
     }
 
     /// The same where clients are found by this.
-    #[must_use]
-    pub fn with_world(&self, world: Arc<World>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// The clients of a service are of too many kinds.
+    pub fn with_world(&self, world: Arc<World>) -> Result<Arc<Self>, Mistakes> {
+        let audiences = Audience::of_all(&self.config.services, &world).map_err(|(service, why)| {
+            let mut mistakes = Mistakes::default();
+            mistakes.error(&self.config.services[service].place, why.to_string());
+            mistakes
+        })?;
         // The zones are those that they were.
         let changes = vec![Change::None; self.config.zones.len()];
-        Arc::new(Self { world, changes, ..self.clone() })
+        Ok(Arc::new(Self { world, audiences, changes, ..self.clone() }))
     }
 
     /// The service that a dynamic name belongs to.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::daemon::Daemon;
 use super::trigger::TriggerState;
 use super::{Senses, Setup, Traffic, view};
-use crate::base::{Generation, Mono, Now, show_span};
+use crate::base::{Generation, Mono, Now, Prefix, show_span};
 use crate::config::Config;
 use crate::table::Table;
 use crate::workflow::{ExecutionView, ObligationView};
@@ -131,7 +131,11 @@ impl Daemon {
             automation: self.automation(),
             regions: view::regions(config, &self.senses, &self.traffic, obligations, now),
             groups: view::groups(config, &self.senses),
-            services: config.services.ids().map(|id| view::service(config, &self.traffic, id, now)).collect(),
+            services: config
+                .services
+                .ids()
+                .map(|id| view::service(&self.setup, &self.traffic, id, None, now))
+                .collect(),
             workflows: self
                 .setup
                 .workflows
@@ -175,11 +179,11 @@ impl Daemon {
         (!databases.is_empty() || trouble.is_some()).then_some(view::GeoView { databases, trouble })
     }
 
-    /// One service, as it stands, by one of its names or by its own.
-    pub fn explain(&self, name: &str, now: Now) -> Option<view::ServiceView> {
+    /// One service, as it stands for a client, by one of its names or by its own.
+    pub fn explain(&self, name: &str, client: Option<&Prefix>, now: Now) -> Option<view::ServiceView> {
         let by_name = crate::wire::Name::parse(name).ok().and_then(|name| self.setup.service_of(&name));
         let id = by_name.or_else(|| self.setup.config.services.id(name))?;
-        Some(view::service(&self.setup.config, &self.traffic, id, now))
+        Some(view::service(&self.setup, &self.traffic, id, client, now))
     }
 }
 

@@ -1,15 +1,16 @@
 //! Which region each service answers: places, dials and operators' words, folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Senses;
-use crate::base::{Mono, Named, Now, RegionId, ServiceId, Timestamp};
+use crate::base::{Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
-    Choice, Dial, Duty, Membership, Override, OverrideKind, Pick, Reason, Rule, Scene, Seat, choose, reasons,
-    rule_words,
+    Audience, Choice, Dial, Duty, Membership, Note, Override, OverrideKind, Reason, Scene, Seat, Serving,
+    choose, reasons, rule_words,
 };
 
 /// Everything that moves traffic.
@@ -27,13 +28,15 @@ pub struct Traffic {
 struct ServiceState {
     members: BTreeMap<RegionId, Membership>,
     dial: Option<Dial>,
-    chosen: Option<(Choice, Rule)>,
-    /// What was answered under the configuration before this one.
-    before: Option<Pick>,
+    chosen: Option<Choice>,
+    /// The regions that were answered under the configuration before this one.
+    before: Vec<RegionId>,
     /// Regions that had their place and lost it, and are not in the policy now.
     elsewhere: BTreeSet<String>,
     /// A workflow that will dial it is running, or about to.
     change_ahead: bool,
+    /// What is out of the ordinary about it.
+    note: Note,
 }
 
 /// Services that are otherwise than before.
@@ -107,15 +110,13 @@ impl Traffic {
             let state = &self.services[before];
             let mut next = ServiceState::restored(new, id, self.memory(old, before));
             let region = |before: RegionId| new.regions.id(old.regions.name(before));
-            let policy = service.policy.regions();
             for (id, member) in &state.members {
-                if let Some(id) = region(*id).filter(|id| policy.contains(id)) {
+                if let Some(id) = region(*id).filter(|id| service.regions.contains(id)) {
                     next.members.insert(id, member.clone());
                 }
             }
-            let before = state.chosen.as_ref().map(|(choice, _)| &choice.pick).or(state.before.as_ref());
-            next.before =
-                before.map(|pick| Pick::All(pick.regions().into_iter().filter_map(region).collect()));
+            let before = state.chosen.as_ref().map_or_else(|| state.before.clone(), Choice::regions);
+            next.before = before.into_iter().filter_map(region).collect();
             next
         });
         let overrides = new.regions.ids().filter_map(|id| {
@@ -129,8 +130,27 @@ impl Traffic {
         Self { services, overrides: overrides.collect(), seats: Named::default(), touched: true }
     }
 
-    /// Decides anew; tells what is otherwise than before.
-    pub fn step(&mut self, config: &Config, senses: &Senses, outside: &Outside, now: Now) -> Moved {
+    /// Clients are told apart otherwise than before.
+    pub fn relocated(&mut self, config: &Config) {
+        for (id, state) in self.services.iter_mut() {
+            if config.services[id].policy.asks_where()
+                && let Some(choice) = state.chosen.take()
+            {
+                state.before = choice.regions();
+            }
+        }
+        self.touched = true;
+    }
+
+    /// Decides anew; tells what is otherwise than before. `audiences`: the clients of each service.
+    pub fn step(
+        &mut self,
+        config: &Config,
+        audiences: &[Arc<Audience>],
+        senses: &Senses,
+        outside: &Outside,
+        now: Now,
+    ) -> Moved {
         let seats = config.regions.map(|region, _| self.seat(config, senses, outside, region));
         let unchanged = self.seats.len() == seats.len() && self.seats.values().eq(seats.values());
         self.seats = seats;
@@ -150,14 +170,21 @@ impl Traffic {
                 moved.places.insert(id);
             }
             let scene = state.scene(config, &self.seats, now.mono);
-            let chosen = choose(service, &scene);
+            let chosen = choose(service, audiences[id.position()].trees(), &scene);
             let before = state.chosen.as_ref();
-            if before.is_none_or(|(choice, _)| *choice != chosen.0) {
+            if !before.is_some_and(|before| before.answers_like(&chosen)) {
                 moved.answers.insert(id);
             }
-            if before.is_none_or(|(choice, rule)| choice.pick != chosen.0.pick || *rule != chosen.1) {
+            let same =
+                |before: &Choice| (&before.outcomes, &before.classes) == (&chosen.outcomes, &chosen.classes);
+            if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }
+            let note = Note::on(&chosen.regions(), &self.seats);
+            if note != state.note {
+                moved.answers.insert(id);
+            }
+            state.note = note;
             state.chosen = Some(chosen);
         }
         moved
@@ -182,9 +209,14 @@ impl Traffic {
         (region.0 as usize).lt(&self.seats.len()).then(|| &self.seats[region])
     }
 
+    /// What is out of the ordinary about each service's answers, in the order of their ids.
+    pub fn notes(&self) -> Vec<Note> {
+        self.services.values().map(|state| state.note).collect()
+    }
+
     /// What a service answers.
     pub fn choice(&self, service: ServiceId) -> Option<&Choice> {
-        self.services[service].chosen.as_ref().map(|(choice, _)| choice)
+        self.services[service].chosen.as_ref()
     }
 
     /// The shares that were dialled.
@@ -267,30 +299,47 @@ impl Traffic {
             .map(|(id, _)| id)
     }
 
-    /// Services that follow health and would be left without any fit region if this one went.
-    pub fn would_empty(&self, config: &Config, region: RegionId) -> Vec<ServiceId> {
+    /// Services that follow health and would be left without any fit region if this one went, be
+    /// it for some of their clients only.
+    pub fn would_empty(
+        &self,
+        config: &Config,
+        audiences: &[Arc<Audience>],
+        region: RegionId,
+    ) -> Vec<ServiceId> {
         // Drains that were given since the last step count too.
         let drained =
             |other: RegionId| self.overrides.get(&other).is_some_and(|word| word.kind == OverrideKind::Drain);
         let stays = |other: RegionId| {
             other != region && !drained(other) && self.seat_of(other).is_some_and(Seat::fit)
         };
-        let emptied = config.services.iter().filter(|(_, service)| {
-            let regions = service.policy.regions();
+        let emptied = config.services.iter().filter(|(id, service)| {
             service.switched_by == crate::config::SwitchedBy::Health
-                && regions.contains(&region)
-                && !regions.into_iter().any(stays)
+                && service.regions.contains(&region)
+                && audiences[id.position()].trees().iter().any(|tree| {
+                    let regions = tree.regions();
+                    regions.contains(&region) && !regions.into_iter().any(stays)
+                })
         });
         emptied.map(|(id, _)| id).collect()
     }
 
-    /// The rule that decided a service's answer, and for each region why it is answered or not.
-    pub fn explain(&self, config: &Config, service: ServiceId, now: Mono) -> Option<(String, Vec<Reason>)> {
+    /// The rule that decided what a class of a service's clients is answered, and for each region
+    /// why it is answered or not.
+    pub fn explain(
+        &self,
+        config: &Config,
+        service: ServiceId,
+        audience: &Audience,
+        class: u16,
+        now: Mono,
+    ) -> Option<(String, Vec<Reason>)> {
         let state = &self.services[service];
-        let (choice, rule) = state.chosen.as_ref()?;
+        let outcome = state.chosen.as_ref()?.outcome(class)?;
+        let tree = audience.trees().get(usize::from(class))?;
         let spec = &config.services[service];
         let scene = state.scene(config, &self.seats, now);
-        Some((rule_words(spec, &scene, *rule), reasons(spec, &scene, choice, *rule)))
+        Some((rule_words(spec, &scene, outcome.rule), reasons(spec, tree, &scene, outcome)))
     }
 
     /// What of a service must outlive the process.
@@ -305,7 +354,7 @@ impl Traffic {
 impl ServiceState {
     /// Going on from what was kept of it.
     fn restored(config: &Config, id: ServiceId, memory: ServiceMemory) -> Self {
-        let policy = config.services[id].policy.regions();
+        let policy = &config.services[id].regions;
         let mut state = Self { dial: memory.dial, ..Self::default() };
         for name in memory.out {
             match config.regions.id(&name).filter(|region| policy.contains(region)) {
@@ -319,17 +368,17 @@ impl ServiceState {
     /// Moves the places of its regions on; tells whether one was lost or got back.
     fn step(&mut self, service: &Service, seats: &Named<RegionId, Seat>, now: Mono) -> bool {
         let mut fully_fit = 0u32;
-        service.policy.each(|region| fully_fit += u32::from(seats[region].fully_fit()));
+        service.regions.iter().for_each(|region| fully_fit += u32::from(seats[*region].fully_fit()));
         let mut moved = false;
         let members = &mut self.members;
-        service.policy.each(|region| {
+        for &region in &service.regions {
             let seat = &seats[region];
             let alone = fully_fit == u32::from(seat.fully_fit());
             let member = members.entry(region).or_insert_with(|| Membership::initial(seat));
             let before = member.is_in();
             member.step(seat, service.failback, alone, now);
             moved |= before != member.is_in();
-        });
+        }
         moved
     }
 
@@ -339,7 +388,10 @@ impl ServiceState {
             seats,
             members: &self.members,
             dial: self.dial.as_ref(),
-            serving: self.chosen.as_ref().map(|(choice, _)| &choice.pick).or(self.before.as_ref()),
+            serving: match &self.chosen {
+                Some(choice) => Serving::Choice(choice),
+                None => Serving::Regions(&self.before),
+            },
             change_ahead: self.change_ahead,
             now,
         }

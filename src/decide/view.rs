@@ -4,13 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Senses, Traffic};
-use crate::base::{Generation, Health, Now, RegionId, ServiceId, Timestamp};
+use super::{Senses, Setup, Traffic};
+use crate::base::{Generation, Health, Index, Now, Prefix, RegionId, ServiceId, Timestamp};
 use crate::cluster::{Evidence, Standing};
 use crate::config::{Config, Mode, SwitchedBy};
 use crate::geo::Database;
 use crate::health::Verdict;
-use crate::region::{Choice, Duty, Pick, Reason};
+use crate::region::{Audience, Choice, Duty, Outcome, Pick, Reason, UNKNOWN, branch, share};
 use crate::sign::ZoneView;
 
 /// Everything, at one moment.
@@ -170,6 +170,37 @@ pub struct ServiceView {
     pub ttl: u32,
     /// For each region: why it is answered or not.
     pub regions: Vec<Reason>,
+    /// The policy, as the configuration writes it.
+    #[serde(default)]
+    pub policy: String,
+    /// The client that is answered so; none: clients of whom nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientView>,
+    /// What clients elsewhere are answered, where that is something else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<ElsewhereView>,
+}
+
+/// A client, as a service's policy sees it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ClientView {
+    /// Its network.
+    pub network: String,
+    /// What is known of it.
+    pub known: String,
+    /// How the policy came to its regions, step by step.
+    pub branch: Vec<String>,
+    /// Of how many bits of its network the decision depends: what resolvers are told (RFC 7871).
+    pub scope: u8,
+}
+
+/// What some other clients are answered.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ElsewhereView {
+    /// The regions and their shares; no share: all together.
+    pub answers: Vec<(String, Option<u32>)>,
+    /// How many classes of clients are answered so.
+    pub classes: usize,
 }
 
 /// A workflow and what starts it.
@@ -270,30 +301,75 @@ pub fn groups(config: &Config, senses: &Senses) -> Vec<GroupView> {
     config.groups.iter().map(view).collect()
 }
 
-/// One service, as it stands.
-pub fn service(config: &Config, traffic: &Traffic, id: ServiceId, now: Now) -> ServiceView {
+/// One service, as it stands, for a client or for clients of whom nothing is known.
+pub fn service(
+    setup: &Setup,
+    traffic: &Traffic,
+    id: ServiceId,
+    client: Option<&Prefix>,
+    now: Now,
+) -> ServiceView {
+    let config: &Config = &setup.config;
     let service = &config.services[id];
-    let (rule, regions) = traffic.explain(config, id, now.mono).unwrap_or_default();
+    let audience = &setup.audiences[id.position()];
+    let class = client.map_or(UNKNOWN, |client| audience.class_of(client).number);
+    let (rule, regions) = traffic.explain(config, id, audience, class, now.mono).unwrap_or_default();
     let choice = traffic.choice(id);
+    let name = |region: RegionId| &**config.regions.name(region);
     ServiceView {
         name: config.services.name(id).to_string(),
         names: service.names.iter().map(|(name, _)| name.to_string()).collect(),
         switched_by: service.switched_by,
-        answers: answers(config, choice),
+        answers: answers(config, choice, class),
         rule,
         ttl: choice.map_or(0, |choice| choice.ttl),
         regions,
+        policy: service.policy.text(&name),
+        client: client.map(|client| {
+            let facts = setup.world.know(client.first()).facts;
+            let drawn = choice.and_then(|choice| choice.outcome(class)).map(|outcome| &outcome.pick);
+            ClientView {
+                network: client.to_string(),
+                known: facts.to_string(),
+                branch: branch(&service.policy, facts, &name),
+                scope: scope(audience, choice, drawn, client),
+            }
+        }),
+        elsewhere: elsewhere(config, choice, class),
     }
 }
 
-/// The regions that are answered, with their shares; no share: all together.
-pub fn answers(config: &Config, choice: Option<&Choice>) -> Vec<(String, Option<u32>)> {
+/// Of how many bits of a client's network the answer depends.
+fn scope(audience: &Audience, choice: Option<&Choice>, pick: Option<&Pick>, client: &Prefix) -> u8 {
+    let by_class = choice.is_some_and(|choice| !choice.classes.is_empty());
+    let class = if by_class { audience.class_of(client).scope } else { 0 };
+    let sticky = pick.and_then(Pick::sticky_prefix);
+    let sticky = sticky.map_or(0, |prefix| if client.is_ipv4() { prefix.ipv4 } else { prefix.ipv6 });
+    class.max(sticky)
+}
+
+/// What clients of other classes are answered, where that is something else.
+pub fn elsewhere(config: &Config, choice: Option<&Choice>, class: u16) -> Vec<ElsewhereView> {
+    let Some(choice) = choice else { return Vec::new() };
+    let here = choice.outcome(class);
+    let others = choice.outcomes.iter().enumerate().filter(|(_, outcome)| Some(*outcome) != here);
+    let view = |(position, outcome): (usize, &Outcome)| ElsewhereView {
+        answers: shares(config, &outcome.pick),
+        classes: choice.classes.iter().filter(|other| usize::from(**other) == position).count(),
+    };
+    others.map(view).collect()
+}
+
+/// The regions that a class of clients is answered, with their shares; no share: all together.
+pub fn answers(config: &Config, choice: Option<&Choice>, class: u16) -> Vec<(String, Option<u32>)> {
+    let outcome = choice.and_then(|choice| choice.outcome(class));
+    outcome.map_or_else(Vec::new, |outcome| shares(config, &outcome.pick))
+}
+
+fn shares(config: &Config, pick: &Pick) -> Vec<(String, Option<u32>)> {
     let name = |region: RegionId| config.regions.name(region).to_string();
-    match choice.map(|choice| &choice.pick) {
-        Some(Pick::One(shares)) => {
-            shares.iter().map(|(region, share)| (name(*region), Some(*share))).collect()
-        }
-        Some(Pick::All(regions)) => regions.iter().map(|region| (name(*region), None)).collect(),
-        Some(Pick::Nodata | Pick::Servfail) | None => Vec::new(),
+    match pick {
+        Pick::One(shares) => shares.iter().map(|(region, share)| (name(*region), Some(*share))).collect(),
+        pick => pick.regions().into_iter().map(|region| (name(region), share(pick, region))).collect(),
     }
 }

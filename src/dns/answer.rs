@@ -94,7 +94,13 @@ pub(super) fn reply(
     desk: &mut Desk,
 ) -> Option<usize> {
     match Query::read(message) {
-        Ok(query) if query.question.rtype == RecordType::IXFR && asker.transport == Transport::Udp => {
+        // What has changed in a zone is put together for whoever asks: it allocates, and only for an
+        // address that may fetch the zone.
+        Ok(query)
+            if query.question.rtype == RecordType::IXFR
+                && asker.transport == Transport::Udp
+                && transfer::could_permit(&query.question, table, asker.client) =>
+        {
             let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
             out.get_mut(..answer.len())?.copy_from_slice(&answer);
             desk.counts.add(Counter::TransferUdp);
@@ -107,7 +113,7 @@ pub(super) fn reply(
             match demand(table, asker, edns.as_ref(), standing) {
                 Demand::Nothing => match refusal(&question) {
                     None => {
-                        if let Err(stop) = resolve(&mut reply, &question, table, desk) {
+                        if let Err(stop) = resolve(&mut reply, &question, table, asker.client, desk) {
                             end(&mut reply, stop, asker.transport, &mut desk.counts);
                         }
                     }
@@ -142,7 +148,7 @@ fn is_notify(message: &[u8]) -> bool {
 /// tells us (RFC 1996 §3.10 wants such a message noted and not followed).
 #[cold]
 fn notified(question: &Question<'_>, table: &Table) -> Rcode {
-    match table.image().zone(&question.name.to_ascii_lowercase()) {
+    match transfer::zone_asked(question, table) {
         Some(_) => Rcode::REFUSED,
         None => Rcode::NOTAUTH,
     }

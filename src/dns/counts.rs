@@ -65,16 +65,6 @@ counters! {
     NotAuth "notauth",
     /// BADVERS.
     BadVers "badvers",
-    /// Whole zones handed to secondary servers.
-    TransferWhole "transfer_axfr",
-    /// Differences between two versions of a zone handed to secondary servers.
-    TransferDifference "transfer_ixfr",
-    /// The same asked for in one datagram, whatever came of it.
-    TransferUdp "transfer_ixfr_udp",
-    /// Zones that somebody asked for and did not get.
-    TransferRefused "transfer_refused",
-    /// Transfers that ended early: the client left, or did not read on.
-    TransferBroken "transfer_broken",
     /// BADCOOKIE.
     BadCookie "badcookie",
     /// Queries with a cookie that we gave.
@@ -89,6 +79,16 @@ counters! {
     RateSlipped "rate_slipped",
     /// Answers over UDP that the system did not take. Counted by the server, like the rest.
     Unsent "unsent",
+    /// Whole zones handed to secondary servers.
+    TransferWhole "transfer_axfr",
+    /// Differences between two versions of a zone handed to secondary servers.
+    TransferDifference "transfer_ixfr",
+    /// The same asked for in one datagram, whatever came of it.
+    TransferUdp "transfer_ixfr_udp",
+    /// Zones that somebody asked for and did not get.
+    TransferRefused "transfer_refused",
+    /// Transfers that ended early: the client left, or did not read on.
+    TransferBroken "transfer_broken",
     /// TCP connections.
     TcpAccepted "tcp_accepted",
     /// TCP connections that were one too many, over all or from one client.

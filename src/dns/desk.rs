@@ -6,10 +6,6 @@ use super::counts::Counts;
 use super::limit::Limiter;
 use super::notary::Notary;
 
-/// Signatures that a thread makes in a second at the most, unless it is told otherwise. On one
-/// processor of 2020 they take a fifth of the second.
-pub const SIGNATURES: u32 = 10_000;
-
 /// Everything that answering changes. Each thread has one of its own: nothing is shared, nothing
 /// waits.
 #[derive(Debug)]
@@ -31,7 +27,7 @@ pub struct Desk {
 impl Desk {
     /// A desk on which nothing has happened yet.
     pub fn new(mut rng: Rng, now: u32) -> Self {
-        let notary = Notary::new(SIGNATURES, rng.u64(..));
+        let notary = Notary::new(rng.u64(..));
         Self { rng, counts: Counts::default(), notary, now, limiter: Limiter::default() }
     }
 }

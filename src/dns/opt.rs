@@ -64,7 +64,6 @@ impl<'a> Opt<'a> {
 
     /// For whom a resolver asks.
     #[inline]
-    #[allow(dead_code, reason = "for policies that look at it")]
     pub(super) fn subnet(&self) -> Option<&ClientSubnet<'a>> {
         self.subnet.as_ref()
     }
@@ -72,7 +71,6 @@ impl<'a> Opt<'a> {
     /// Says that the answer is the same for all clients of the network of this length
     /// around the one that was asked for; 0, as it is at first, means for everybody.
     #[inline]
-    #[allow(dead_code, reason = "for policies that look at it")]
     pub(super) fn set_scope(&mut self, scope: u8) {
         self.scope = scope;
     }

@@ -136,7 +136,6 @@ impl<'a> Reply<'a> {
 
     /// For whom a resolver asks, if it says so (RFC 7871).
     #[inline]
-    #[allow(dead_code, reason = "for policies that look at it")]
     pub(super) fn subnet(&self) -> Option<&ClientSubnet<'a>> {
         self.opt.as_ref()?.subnet()
     }
@@ -144,7 +143,6 @@ impl<'a> Reply<'a> {
     /// Says that the answer is the same for all clients in the network of this length around the
     /// one that [`Reply::subnet`] names; 0, as it is at first, means for everybody.
     #[inline]
-    #[allow(dead_code, reason = "for policies that look at it")]
     pub(super) fn set_scope(&mut self, scope: u8) {
         if let Some(opt) = &mut self.opt {
             opt.set_scope(scope);

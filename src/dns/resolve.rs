@@ -1,5 +1,7 @@
 //! A question × the table → the records that answer it (RFC 1034 §4.3.2).
 
+use std::net::IpAddr;
+
 use fastrand::Rng;
 
 use super::counts::{Counter, Counts};
@@ -9,7 +11,7 @@ use super::limit::Kind;
 use super::notary::Notary;
 use super::reply::{Owner, Reply, Section};
 use super::seal::Denied;
-use crate::table::{Answers, Drawn, Found, Node, Set, SetId, Signed, Table};
+use crate::table::{Answers, Client, Drawn, Found, Node, Set, SetId, Signed, Table};
 use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
 
 /// A chain of CNAMEs is followed for so many links; resolvers go on by themselves.
@@ -36,8 +38,10 @@ pub(super) fn resolve(
     reply: &mut Reply<'_>,
     question: &Question<'_>,
     table: &Table,
+    client: IpAddr,
     desk: &mut Desk,
 ) -> Outcome {
+    let client = Client { address: client, told: reply.subnet().map(|subnet| subnet.prefix) };
     let Desk { rng, counts, notary, now, .. } = desk;
     let mut name = [0; NAME_OCTETS_MAX];
     let Some(lowered) = name.get_mut(..question.name.len()) else { return Ok(()) };
@@ -45,7 +49,7 @@ pub(super) fn resolve(
     lowered.make_ascii_lowercase();
     let signed = table.signed().filter(|_| reply.wants_signatures());
     if signed.is_some() {
-        notary.tell_time(*now);
+        notary.tell_time(*now, table.manners().conduct.signatures_per_second);
     }
     let mut walk = Walk {
         signed,
@@ -53,6 +57,8 @@ pub(super) fn resolve(
         owner: reply.question(),
         reply,
         table,
+        client,
+        scope: 0,
         rng,
         counts,
         rtype: question.rtype,
@@ -67,6 +73,9 @@ pub(super) fn resolve(
 pub(super) struct Walk<'w, 'a, 't> {
     pub(super) reply: &'w mut Reply<'a>,
     pub(super) table: &'t Table,
+    client: Client,
+    /// Of how many bits of the client's network the answer has come to depend.
+    scope: u8,
     rng: &'w mut Rng,
     pub(super) counts: &'w mut Counts,
     pub(super) notary: &'w mut Notary,
@@ -163,7 +172,12 @@ impl<'t> Walk<'_, '_, 't> {
     fn node(&mut self, node: &Node<'t>) -> Result<bool, Stop> {
         if let Some(service) = node.service() {
             match self.table.answers(service) {
-                Some(answers) if answers.gives(self.rtype) => return self.service(node, answers),
+                Some(answers) if answers.gives(self.rtype) => {
+                    if let Some(explanation) = Explanation::of(self.table.note(service)) {
+                        self.reply.explain(explanation);
+                    }
+                    return self.service(node, answers);
+                }
                 Some(_) => {}
                 None => {
                     self.reply.fail(Rcode::SERVFAIL);
@@ -187,7 +201,12 @@ impl<'t> Walk<'_, '_, 't> {
             true => node.sets().next(),
             false => node.set(self.rtype),
         };
-        match answers.draw(self.rng) {
+        let (drawn, scope) = answers.draw(&self.client, self.rng);
+        if scope > self.scope {
+            self.scope = scope;
+            self.reply.set_scope(scope);
+        }
+        match drawn {
             Drawn::Sets(variant) => {
                 let asked = match is_any {
                     true => variant.sets().next(),
@@ -259,7 +278,8 @@ impl<'t> Walk<'_, '_, 't> {
             let at = self.reply.put_set(Section::Answer, set, self.owner).ok_or(Stop::Truncated)?;
             self.seal(Section::Answer, node, set, self.owner)?;
             let image = self.table.image();
-            if set.rtype == RecordType::SOA {
+            // What is signed says what was signed: the serial of the file.
+            if set.rtype == RecordType::SOA && !self.is_sealed(node) {
                 let name = self.name.get(..self.owner.end - self.owner.at);
                 if let Some(zone) = name.and_then(|name| image.zone(name)) {
                     self.renumber(zone, set, at);

@@ -42,6 +42,12 @@ impl<'t> Walk<'_, '_, 't> {
         self.put_signatures(Section::Answer, signatures, self.owner, ttl)
     }
 
+    /// Whether what is put for this name goes with signatures.
+    #[inline]
+    pub(super) fn is_sealed(&self, node: &Node<'t>) -> bool {
+        self.signed.is_some_and(|signed| signed.zone(node.zone()).is_some())
+    }
+
     fn seal_static(
         &mut self,
         signed: &'t Signed,

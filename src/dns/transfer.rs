@@ -12,7 +12,9 @@ use super::message::Packer;
 use super::reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
 use crate::table::{Contents, Table};
 use crate::transfer::{Checked, Records, Serial, Signer, ZoneState, check};
-use crate::wire::{Class, Edns, HEADER_OCTETS, Query, Question, Rcode, RecordType, ShowName, name_len};
+use crate::wire::{
+    Class, Edns, HEADER_OCTETS, NAME_OCTETS_MAX, Query, Question, Rcode, RecordType, ShowName, name_len,
+};
 
 /// A message of a transfer over a stream is filled to this; a record that is longer gets one of its own.
 const MESSAGE_OCTETS: usize = 16 * 1024;
@@ -84,6 +86,22 @@ pub fn open(message: &[u8], table: &Arc<Table>, client: IpAddr, now: u64) -> Opt
     Some(grant(message, &query, table, || Arc::clone(table), client, now))
 }
 
+/// The number of the zone that a question names.
+pub(super) fn zone_asked(question: &Question<'_>, table: &Table) -> Option<u16> {
+    let mut name = [0; NAME_OCTETS_MAX];
+    let name = name.get_mut(..question.name.len())?;
+    name.copy_from_slice(question.name);
+    name.make_ascii_lowercase();
+    table.image().zone(name)
+}
+
+/// Whether anybody at this address may fetch the zone, with the right key perhaps. Everybody else
+/// is refused as any question is: without an allocation, and within the limit of rates.
+pub(super) fn could_permit(question: &Question<'_>, table: &Table, client: IpAddr) -> bool {
+    let zone = zone_asked(question, table).and_then(|zone| table.zones().get(zone));
+    zone.is_some_and(|zone| zone.rules.allow.iter().any(|permission| permission.admits(client)))
+}
+
 /// Answers a request for what has changed in a zone that came in one datagram. Whole zones are not
 /// sent this way; RFC 5936 §4.2 leaves it undefined.
 #[cold]
@@ -149,8 +167,7 @@ fn grant(
             return Opened::Reply { message, refused: Some(Refused { zone: asked, why }) };
         }
     };
-    let name = query.question.name.to_ascii_lowercase();
-    let Some(zone) = table.image().zone(&name) else {
+    let Some(zone) = zone_asked(&query.question, table) else {
         return refuse(Rcode::NOTAUTH, signer, "it is none of our zones".to_owned());
     };
     let key = signer.as_ref().map(|signer| signer.key().name().to_vec());

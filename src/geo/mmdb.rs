@@ -223,17 +223,7 @@ impl<'a> Walk<'a> {
     /// Both pointers of a node of the tree.
     fn branches(&self, node: u32) -> [u32; 2] {
         let size = self.about.record_size / 4;
-        let bytes = &self.tree[node as usize * size..][..size];
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
-        match size {
-            6 => [number(&bytes[..3]), number(&bytes[3..])],
-            // The fourth byte has the upper four bits of both.
-            7 => {
-                let [upper, lower] = [u32::from(bytes[3] >> 4), u32::from(bytes[3] & 15)];
-                [upper << 24 | number(&bytes[..3]), lower << 24 | number(&bytes[4..])]
-            }
-            _ => [number(&bytes[..4]), number(&bytes[4..])],
-        }
+        pointers(&self.tree[node as usize * size..][..size])
     }
 
     /// The number of the facts in a record.
@@ -285,6 +275,32 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The pointers in a node of 6, 7 or 8 octets.
+fn pointers(node: &[u8]) -> [u32; 2] {
+    let number = |octets: &[u8]| octets.iter().fold(0, |number, octet| number << 8 | u32::from(*octet));
+    match node.len() {
+        // The octet in the middle has the upper four bits of both.
+        7 => {
+            let [left, right] = [u32::from(node[3] >> 4), u32::from(node[3] & 15)];
+            [left << 24 | number(&node[..3]), right << 24 | number(&node[4..])]
+        }
+        size => [number(&node[..size / 2]), number(&node[size / 2..])],
+    }
+}
+
 fn damaged(what: &str) -> MmdbError {
     MmdbError::Damaged(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The figures of the specification, "Node Layout".
+    #[test]
+    fn nodes_of_all_sizes_are_read() {
+        assert_eq!(pointers(&[0xa2, 0xa1, 0xa0, 0xb2, 0xb1, 0xb0]), [0xa2_a1a0, 0xb2_b1b0]);
+        assert_eq!(pointers(&[0xa2, 0xa1, 0xa0, 0xcd, 0xb2, 0xb1, 0xb0]), [0xca2_a1a0, 0xdb2_b1b0]);
+        assert_eq!(pointers(&[0xa3, 0xa2, 0xa1, 0xa0, 0xb3, 0xb2, 0xb1, 0xb0]), [0xa3a2_a1a0, 0xb3b2_b1b0]);
+    }
 }

@@ -72,7 +72,7 @@ pub fn region_detection(config: &Config, region: RegionId) -> Option<Detection> 
 
 /// What a service is promised. `hold`: the longest hold-down of the workflows that move it.
 pub fn guarantee(config: &Config, name: &str, service: &Service, hold: Option<Duration>) -> Guarantee {
-    let regions = service.policy.regions();
+    let regions = &service.regions;
     let detection: Vec<(String, Detection)> = regions
         .iter()
         .filter_map(|region| {

@@ -1,9 +1,11 @@
 //! Why a service answers what it answers, region by region, in words for a person.
 
 use super::choose::{Among, Rule, Scene};
-use super::{Choice, Pick};
+use super::tree::{distance, matching};
+use super::{Outcome, Pick, Tree};
 use crate::base::{Health, RegionId};
-use crate::config::{AllDown, Service, SwitchedBy};
+use crate::config::{AllDown, Policy, Service, SwitchedBy};
+use crate::geo::Facts;
 
 /// Why one region is answered, or is not.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -50,29 +52,88 @@ fn all_down_word(policy: AllDown) -> &'static str {
     }
 }
 
-/// For every region of the policy, in its order.
-pub fn reasons(service: &Service, scene: &Scene<'_>, choice: &Choice, rule: Rule) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    service.policy.each(|region| {
+/// For every region of the policy, in its order, as it is for clients whose policy is this tree.
+pub fn reasons(service: &Service, tree: &Tree, scene: &Scene<'_>, outcome: &Outcome) -> Vec<Reason> {
+    let led = tree.regions();
+    let preferred: Vec<&str> =
+        outcome.pick.regions().into_iter().map(|region| &**scene.regions.name(region)).collect();
+    let each = service.regions.iter().map(|&region| {
+        let chosen = outcome.pick.has(region);
         let words = match service.switched_by {
-            SwitchedBy::Workflow => dial_words(scene, choice, region),
-            SwitchedBy::Health => health_words(service, scene, choice, rule, region),
-        };
-        let share = match &choice.pick {
-            Pick::One(shares) if shares.len() > 1 => {
-                shares.iter().find(|(id, _)| *id == region).map(|(_, share)| *share)
+            SwitchedBy::Workflow => dial_words(scene, chosen, region),
+            SwitchedBy::Health => {
+                let is_led = led.contains(&region);
+                health_words(service, scene, outcome.rule, region, chosen, is_led, &preferred)
             }
-            _ => None,
         };
-        let chosen = choice.pick.has(region);
-        reasons.push(Reason { region: scene.regions.name(region).to_string(), chosen, share, words });
+        Reason {
+            region: scene.regions.name(region).to_string(),
+            chosen,
+            share: share(&outcome.pick, region),
+            words,
+        }
     });
-    reasons
+    each.collect()
 }
 
-fn dial_words(scene: &Scene<'_>, choice: &Choice, region: RegionId) -> String {
+/// The share of a region where regions have shares; in percent where they are nested.
+pub fn share(pick: &Pick, region: RegionId) -> Option<u32> {
+    match pick {
+        Pick::One(shares) if shares.len() > 1 => {
+            shares.iter().find(|(id, _)| *id == region).map(|(_, share)| *share)
+        }
+        Pick::Lot(_) | Pick::Sticky(_) => {
+            let shares = pick.shares();
+            let share = shares.into_iter().find(|(id, _)| *id == region).map(|(_, share)| share);
+            share.map(|share| (share * 100.0).round().max(1.0) as u32)
+        }
+        _ => None,
+    }
+}
+
+/// How a policy comes to its regions for a client of whom this is known: each place where that
+/// makes a difference, from the outside in. `name` names regions.
+pub fn branch<'n>(policy: &Policy, facts: &Facts, name: &impl Fn(RegionId) -> &'n str) -> Vec<String> {
+    let mut words = Vec::new();
+    describe(policy, facts, name, &mut words);
+    words
+}
+
+fn describe<'n>(
+    policy: &Policy,
+    facts: &Facts,
+    name: &impl Fn(RegionId) -> &'n str,
+    words: &mut Vec<String>,
+) {
+    match policy {
+        Policy::Geo(geo) => {
+            let holding = matching(geo, facts);
+            for rule in &holding {
+                let rule = &geo.rules[*rule];
+                words.push(format!("{} → {}", rule.who, rule.to.text(name)));
+                describe(&rule.to, facts, name, words);
+            }
+            let why = if holding.is_empty() { "no rule holds: default" } else { "else default" };
+            words.push(format!("{why} → {}", geo.default.text(name)));
+            describe(&geo.default, facts, name, words);
+        }
+        Policy::Nearest(regions) => words.push(match facts.location {
+            None => "nobody knows where the client is: regions as listed".to_owned(),
+            Some(client) => {
+                let mut far: Vec<_> =
+                    regions.iter().map(|(region, at)| (distance(client, *at), name(*region))).collect();
+                far.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+                let far: Vec<_> = far.iter().map(|(km, region)| format!("{region} {km:.0} km")).collect();
+                format!("nearest: {}", far.join(", "))
+            }
+        }),
+        policy => policy.parts().for_each(|part| describe(part, facts, name, words)),
+    }
+}
+
+fn dial_words(scene: &Scene<'_>, chosen: bool, region: RegionId) -> String {
     let seat = &scene.seats[region];
-    let mut words = match choice.pick.has(region) {
+    let mut words = match chosen {
         true => "dialled here".to_owned(),
         false => "dialled to 0: a workflow or an operator moves this service, health does not".to_owned(),
     };
@@ -88,9 +149,11 @@ fn dial_words(scene: &Scene<'_>, choice: &Choice, region: RegionId) -> String {
 fn health_words(
     service: &Service,
     scene: &Scene<'_>,
-    choice: &Choice,
     rule: Rule,
     region: RegionId,
+    chosen: bool,
+    is_led: bool,
+    preferred: &[&str],
 ) -> String {
     let seat = &scene.seats[region];
     let health = match (seat.known, seat.veiled) {
@@ -100,7 +163,6 @@ fn health_words(
     };
     let waiting =
         scene.members.get(&region).and_then(|member| member.words(service.failback, seat.held, scene.now));
-    let chosen = choice.pick.has(region);
     let detail = if seat.quarantined {
         "quarantined: it owes an obligation".to_owned()
     } else if seat.drained {
@@ -115,13 +177,9 @@ fn health_words(
         "chosen".to_owned()
     } else if scene.dial.is_some_and(|dial| dial.share(scene.regions.name(region)) == 0) {
         "dialled to 0".to_owned()
+    } else if !is_led {
+        "fit, but the policy does not lead these clients there".to_owned()
     } else {
-        let mut preferred = Vec::new();
-        service.policy.each(|other| {
-            if choice.pick.has(other) {
-                preferred.push(&**scene.regions.name(other));
-            }
-        });
         format!("fit, but {} comes first", preferred.join(", "))
     };
     format!("{health}; {detail}")

@@ -409,6 +409,14 @@ fn outcome_words(outcome: &Outcome) -> String {
 }
 
 /// The events that a trace shows.
+fn region_words(regions: &[(String, Option<u32>)]) -> String {
+    let words = regions.iter().map(|(region, share)| match share {
+        Some(share) if regions.len() > 1 => format!("{region} {share}"),
+        _ => region.clone(),
+    });
+    words.collect::<Vec<_>>().join(" + ")
+}
+
 fn event_words(event: &Event) -> Option<(&'static str, String)> {
     Some(match event {
         Event::Flip { region, from, to, generation, why } => {
@@ -417,15 +425,14 @@ fn event_words(event: &Event) -> Option<(&'static str, String)> {
         Event::Duty { region, from, to } => ("duty", format!("{region} {} -> {}", from.word(), to.word())),
         Event::Answers { table, services } => {
             let each = services.iter().map(|answer| {
-                let regions: Vec<_> = answer
-                    .regions
-                    .iter()
-                    .map(|(region, share)| match share {
-                        Some(share) if answer.regions.len() > 1 => format!("{region} {share}"),
-                        _ => region.clone(),
-                    })
-                    .collect();
-                format!("{} = {} for {}s ({})", answer.service, regions.join(" + "), answer.ttl, answer.rule)
+                let regions = region_words(&answer.regions);
+                let elsewhere: Vec<_> =
+                    answer.elsewhere.iter().map(|regions| region_words(regions)).collect();
+                let elsewhere = match elsewhere.is_empty() {
+                    true => String::new(),
+                    false => format!(", elsewhere {}", elsewhere.join(" or ")),
+                };
+                format!("{} = {regions}{elsewhere} for {}s ({})", answer.service, answer.ttl, answer.rule)
             });
             let each: Vec<_> = each.collect();
             ("answers", format!("table {table}: {}", each.join("; ")))

@@ -11,6 +11,7 @@ use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
 use crate::io::{Clock, Identity, PemFiles, Unusable, is_open_to_everybody};
+use crate::region::idle_rules;
 use crate::table::{CookieSecret, Image, Manners};
 use crate::wire::{Name, RecordType};
 use crate::workflow::{self, Workflow};
@@ -71,8 +72,13 @@ fn load_with(
                 std::mem::take(&mut mistakes).sorted()
             })?;
             let manners = Manners::new(&config, cookie_secrets);
-            let setup = Setup::new(Arc::new(config), image, workflows, keys);
-            let setup = setup.with_world(world).with_manners(manners);
+            mistakes.extend(idle_rules(&config.services, &world));
+            let setup = Setup::new(Arc::new(config), image, workflows, keys).with_world(world);
+            let setup = setup.map_err(|more| {
+                mistakes.extend(more);
+                std::mem::take(&mut mistakes).sorted()
+            })?;
+            let setup = setup.with_manners(manners);
             mistakes.extend(setup.broken_objectives());
             mistakes.unless_fatal(Some(setup)).map(|(setup, warnings)| (setup, warnings.sorted()))
         }

@@ -1,62 +1,102 @@
 //! A choice → [`Answers`](super::Answers): which records, how likely, for whom. The form is
 //! described there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::answers::{Decision, ENTRY, HEAD, LOT_HEAD, PART, SetId, type_bit};
+use super::answers::{
+    Answers, Decision, ENTRY, HEAD, LOT_HEAD, PART, STICKY_HEAD, SetId, TAKES_SUBNETS, type_bit,
+};
+use super::buckets::{BUCKETS, Buckets};
 use super::set::{FRAME, push_record};
 use crate::base::RegionId;
 use crate::config::{Records, Service};
-use crate::region::{Choice, Pick};
+use crate::region::{Audience, Choice, Pick, Sticky};
 use crate::wire::RecordType;
 
 /// So many records of one type are given at once: what fits a message over TCP.
 const RECORDS_MAX: usize = 2000;
 
-/// Encodes the answers of one service.
-pub(super) struct Compiler<'s> {
+/// Makes answers. Kept from flip to flip for what it remembers.
+#[derive(Debug, Default)]
+pub struct Compiler {
+    buckets: Buckets,
+}
+
+impl Compiler {
+    /// Encodes what a service answers by this choice, which was made for these clients.
+    ///
+    /// Never empty: a pick that names no region with records stands for all regions of the
+    /// service; to answer nothing takes [`Pick::Nodata`] or [`Pick::Servfail`].
+    pub fn answers(&mut self, service: &Service, audience: &Arc<Audience>, choice: &Choice) -> Answers {
+        let octets = Encoding::new(&mut self.buckets, service, choice.ttl).encode(choice);
+        Answers::new(octets, (!choice.classes.is_empty()).then(|| Arc::clone(audience)))
+    }
+}
+
+/// The answers of one service in the making.
+struct Encoding<'s> {
+    buckets: &'s mut Buckets,
     service: &'s Service,
     ttl: u32,
     entries: Vec<u8>,
-    lots: Vec<u8>,
+    draws: Vec<u8>,
     records: Vec<u8>,
     /// Variants that are there already.
     variants: Vec<(Vec<RegionId>, Decision)>,
     next_union: u32,
 }
 
-impl<'s> Compiler<'s> {
-    pub(super) fn new(service: &'s Service, ttl: u32) -> Self {
+impl<'s> Encoding<'s> {
+    fn new(buckets: &'s mut Buckets, service: &'s Service, ttl: u32) -> Self {
         let next_union = service.answers.values().map(|records| records.sets().len() as u32).sum();
-        let (entries, lots, records, variants) = Default::default();
-        Self { service, ttl, entries, lots, records, variants, next_union }
+        let (entries, draws, records, variants) = Default::default();
+        Self { buckets, service, ttl, entries, draws, records, variants, next_union }
     }
 
-    pub(super) fn compile(mut self, choice: &Choice) -> Arc<[u8]> {
-        let root = self.decide(&choice.pick);
+    fn encode(mut self, choice: &Choice) -> Arc<[u8]> {
+        let outcomes: Vec<_> = choice.outcomes.iter().map(|outcome| self.decide(&outcome.pick)).collect();
+        let root = match choice.classes.as_slice() {
+            [] => outcomes.first().copied().unwrap_or(Decision::nothing(Decision::SERVFAIL)),
+            classes => {
+                let decision = Decision::draw(Decision::CLASSES, self.draws.len());
+                let each = classes.iter().map(|outcome| outcomes[usize::from(*outcome)].0);
+                self.draws.extend(each.flat_map(u32::to_ne_bytes));
+                decision
+            }
+        };
         let given = self.service.answers.values().flat_map(Records::sets);
         // Addresses are always the service's to give, so that a name never has some of the zone's.
-        let types = given.fold(type_bit(RecordType::A) | type_bit(RecordType::AAAA), |types, (rtype, _)| {
-            types | type_bit(rtype)
-        });
-        let lots_at = HEAD + self.entries.len();
-        let records_at = lots_at + self.lots.len();
+        let addresses = type_bit(RecordType::A) | type_bit(RecordType::AAAA);
+        let mut types = given.fold(addresses, |types, (rtype, _)| types | type_bit(rtype));
+        if self.service.ecs {
+            types |= TAKES_SUBNETS;
+        }
+        let draws_at = HEAD + self.entries.len();
+        let records_at = draws_at + self.draws.len();
         let mut octets = Vec::with_capacity(records_at + self.records.len());
         let sets = self.entries.len() / ENTRY;
-        let head = [self.ttl, types, sets as u32, root.0, lots_at as u32, records_at as u32];
+        let head = [self.ttl, types, sets as u32, root.0, draws_at as u32, records_at as u32];
         octets.extend(head.map(u32::to_ne_bytes).as_flattened());
         octets.extend_from_slice(&self.entries);
-        octets.extend_from_slice(&self.lots);
+        octets.extend_from_slice(&self.draws);
         octets.extend_from_slice(&self.records);
         octets.into()
     }
 
     /// The decision of a pick. One without anything to give stands for all regions.
     fn decide(&mut self, pick: &Pick) -> Decision {
-        let decided = match pick {
-            Pick::Nodata => return Decision::nothing(Decision::NODATA),
-            Pick::Servfail => return Decision::nothing(Decision::SERVFAIL),
+        self.given(pick).unwrap_or_else(|| {
+            let all: Vec<_> = self.service.answers.keys().copied().collect();
+            self.together(&all).unwrap_or(Decision::nothing(Decision::SERVFAIL))
+        })
+    }
+
+    /// The decision of a pick; `None` if it has nothing to give.
+    fn given(&mut self, pick: &Pick) -> Option<Decision> {
+        match pick {
+            Pick::Nodata => Some(Decision::nothing(Decision::NODATA)),
+            Pick::Servfail => Some(Decision::nothing(Decision::SERVFAIL)),
             Pick::One(shares) => {
                 let parts = shares.iter().filter(|(_, share)| *share > 0);
                 let parts: Vec<_> =
@@ -64,11 +104,33 @@ impl<'s> Compiler<'s> {
                 self.lot(&parts)
             }
             Pick::All(regions) => self.together(regions),
-        };
-        decided.unwrap_or_else(|| {
-            let all: Vec<_> = self.service.answers.keys().copied().collect();
-            self.together(&all).unwrap_or(Decision::nothing(Decision::SERVFAIL))
-        })
+            Pick::Lot(parts) => {
+                let parts = parts.iter().filter(|(_, share)| *share > 0);
+                let parts: Vec<_> =
+                    parts.filter_map(|(pick, share)| Some((*share, self.given(pick)?))).collect();
+                self.lot(&parts)
+            }
+            Pick::Sticky(sticky) => self.sticky(sticky),
+        }
+    }
+
+    /// What each client draws.
+    fn sticky(&mut self, sticky: &Sticky) -> Option<Decision> {
+        let among = sticky.among.iter().filter(|(_, weight, _)| *weight > 0);
+        let (things, decisions): (Vec<_>, Vec<_>) =
+            among.filter_map(|(name, weight, pick)| Some(((*name, *weight), self.given(pick)?))).unzip();
+        if things.len() < 2 {
+            return decisions.first().copied();
+        }
+        let buckets = self.buckets.of(&things);
+        let decision = Decision::draw(Decision::STICKY, self.draws.len());
+        self.draws.reserve(STICKY_HEAD + decisions.len() * 4 + BUCKETS);
+        self.draws.extend(sticky.salt.to_ne_bytes());
+        self.draws.extend([sticky.prefix.ipv4, sticky.prefix.ipv6]);
+        self.draws.extend((decisions.len() as u16).to_ne_bytes());
+        self.draws.extend(decisions.iter().flat_map(|decision| decision.0.to_ne_bytes()));
+        self.draws.extend_from_slice(buckets.as_slice());
+        Some(decision)
     }
 
     /// These regions at once. A name has one CNAME at most (RFC 1034 §3.6.2): several are given
@@ -96,14 +158,14 @@ impl<'s> Compiler<'s> {
         if rest.is_empty() {
             return Some(*first);
         }
-        let decision = Decision::lot(self.lots.len());
-        self.lots.reserve(LOT_HEAD + parts.len() * PART);
-        self.lots.extend((parts.len() as u32).to_ne_bytes());
+        let decision = Decision::draw(Decision::LOT, self.draws.len());
+        self.draws.reserve(LOT_HEAD + parts.len() * PART);
+        self.draws.extend((parts.len() as u32).to_ne_bytes());
         let mut upto = 0u64;
         for (share, decision) in parts {
             upto += u64::from(*share);
-            self.lots.extend(upto.to_ne_bytes());
-            self.lots.extend([decision.0, 0].map(u32::to_ne_bytes).as_flattened());
+            self.draws.extend(upto.to_ne_bytes());
+            self.draws.extend([decision.0, 0].map(u32::to_ne_bytes).as_flattened());
         }
         Some(decision)
     }
@@ -126,7 +188,7 @@ impl<'s> Compiler<'s> {
             _ => {
                 let service = self.service;
                 let sets = regions.iter().filter_map(|region| service.answers.get(region));
-                let types: std::collections::BTreeSet<RecordType> =
+                let types: BTreeSet<RecordType> =
                     sets.clone().flat_map(Records::sets).map(|(rtype, _)| rtype).collect();
                 for rtype in types {
                     let mut seen = HashSet::new();

@@ -10,6 +10,7 @@
 //! of services (`union`).
 
 mod answers;
+mod buckets;
 mod build;
 mod compile;
 mod contents;
@@ -22,7 +23,8 @@ mod sign;
 mod signed;
 mod union;
 
-pub use answers::{Answers, Drawn, SetId, Variant};
+pub use answers::{Answers, Client, Drawn, SetId, Variant};
+pub use compile::Compiler;
 pub use contents::{Change, Contents, lines};
 pub use image::{Apex, Found, Image};
 pub use manners::{COOKIE_SECRET_OCTETS, CookieSecret, Manners};

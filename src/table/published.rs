@@ -7,6 +7,7 @@ use super::image::Image;
 use super::manners::Manners;
 use super::signed::{Part, Signed};
 use crate::base::{Generation, Index, ServiceId};
+use crate::region::Note;
 use crate::transfer::Zones;
 
 /// Everything a query needs. A new one is made for each flip: the image is shared with the one
@@ -18,6 +19,7 @@ pub struct Table {
     answers: Vec<Answers>,
     zones: Arc<Zones>,
     manners: Arc<Manners>,
+    notes: Vec<Note>,
     signed: Option<Arc<Signed>>,
     unions: Vec<Option<Arc<Part>>>,
 }
@@ -33,6 +35,7 @@ impl Table {
             signed: None,
             unions: Vec::new(),
             manners: Arc::default(),
+            notes: Vec::new(),
             zones: Arc::default(),
         }
     }
@@ -54,6 +57,18 @@ impl Table {
     #[must_use]
     pub fn with_manners(self, manners: Arc<Manners>) -> Self {
         Self { manners, ..self }
+    }
+
+    /// The same, with what is out of the ordinary about each service's answers, in their order.
+    #[must_use]
+    pub fn with_notes(self, notes: Vec<Note>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What is out of the ordinary about what a service answers.
+    #[inline]
+    pub fn note(&self, service: ServiceId) -> Note {
+        self.notes.get(service.position()).copied().unwrap_or_default()
     }
 
     /// How clients are treated.

@@ -16,7 +16,7 @@ use super::signed::{BlockWriter, Kind, Part, Signed, SignedZone};
 use super::union::{UnionSigner, original_ttl, unions};
 use crate::base::{Index, Named, ServiceId, Timestamp};
 use crate::config::{Records, Service};
-use crate::region::{Choice, Pick};
+use crate::region::{Audience, Choice, Pick};
 use crate::sign::{SetName, SignatureTimes, Signer, Validity, ZoneKeys, push_bitmap, push_nsec};
 use crate::wire::{RecordType, expand_rdata};
 
@@ -196,8 +196,9 @@ impl Work<'_, '_> {
     fn service(&mut self, zone: &SignedZone, node: &Node<'_>, service: &Service) {
         let regions: Vec<_> = service.answers.keys().copied().collect();
         let ttl = original_ttl(service);
+        let audience = Audience::unlocated(service);
         for region in &regions {
-            let answers = Answers::compile(service, &Choice { pick: Pick::One(vec![(*region, 1)]), ttl });
+            let answers = Answers::compile(service, &audience, &Choice::of(Pick::certain(*region), ttl));
             for (id, set) in answers.sets() {
                 let Ok(id) = u16::try_from(id.0) else { continue };
                 let name = SetName { owner: node.name(), rtype: set.rtype, ttl };
@@ -213,7 +214,7 @@ impl Work<'_, '_> {
         let but_one = regions.iter().filter(|_| (3..=BUT_ONE_MAX).contains(&regions.len()));
         let but_one = but_one.map(|out| regions.iter().copied().filter(|region| region != out).collect());
         for together in but_one.chain([regions.clone()]) {
-            let answers = Answers::compile(service, &Choice { pick: Pick::All(together), ttl });
+            let answers = Answers::compile(service, &audience, &Choice::of(Pick::All(together), ttl));
             for (_, set) in unions(service, &answers) {
                 let Tools { union, .. } = &mut self.tools;
                 let digest = union.take(node.name(), ttl, &set);

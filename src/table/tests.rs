@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::*;
 use crate::base::{Generation, Mistakes, Named, Place, RegionId, ServiceId, Source};
 use crate::config::{self, Config, Service, Surroundings};
-use crate::region::{Choice, Pick};
+use crate::region::{Audience, Choice, Pick};
 use crate::wire::{Name, RecordType, ShowName};
 use crate::zone::{self, Zone};
 
@@ -270,7 +270,7 @@ fn two_services_cannot_share_a_name() {
 
 /// The addresses of one draw: IPv4, IPv6.
 fn drawn(answers: &Answers, rng: &mut Rng) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
-    let Drawn::Sets(variant) = answers.draw(rng) else { panic!("no addresses") };
+    let (Drawn::Sets(variant), 0) = answers.draw(&ANYBODY, rng) else { panic!("no addresses") };
     let (mut a, mut aaaa) = (Vec::new(), Vec::new());
     for (_, set) in variant.sets() {
         let len = set.records.len() / usize::from(set.count);
@@ -289,13 +289,19 @@ fn count((a, aaaa): (Vec<Ipv4Addr>, Vec<Ipv6Addr>)) -> usize {
     a.len() + aaaa.len()
 }
 
+const ANYBODY: Client = Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), told: None };
+
+fn compile(service: &Service, pick: Pick) -> Answers {
+    Answers::compile(service, &Audience::unlocated(service), &Choice::of(pick, 20))
+}
+
 fn compiled(pick: Pick) -> Answers {
     let service = service(&[
         (0, "{a: [192.0.2.1, 192.0.2.2], aaaa: ['2001:db8::1']}"),
         (1, "{a: [192.0.2.2, 192.0.2.3]}"),
         (2, "{aaaa: ['2001:db8::3']}"),
     ]);
-    Answers::compile(&service, &Choice { pick, ttl: 20 })
+    compile(&service, pick)
 }
 
 #[test]
@@ -339,8 +345,8 @@ fn a_choice_without_addresses_is_never_an_empty_answer() {
     ] {
         assert_eq!(count(drawn(&compiled(pick.clone()), &mut rng)), 5, "{pick:?}");
     }
-    assert!(matches!(compiled(Pick::Nodata).draw(&mut rng), Drawn::Nodata));
-    assert!(matches!(compiled(Pick::Servfail).draw(&mut rng), Drawn::Servfail));
+    assert!(matches!(compiled(Pick::Nodata).draw(&ANYBODY, &mut rng), (Drawn::Nodata, 0)));
+    assert!(matches!(compiled(Pick::Servfail).draw(&ANYBODY, &mut rng), (Drawn::Servfail, 0)));
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl ZoneState {
     /// Whether somebody may fetch it; `key` is the name of the key that signed the request.
     pub fn permits(&self, client: IpAddr, key: Option<&[u8]>) -> bool {
         self.rules.allow.iter().any(|permission| {
-            permission.from.is_none_or(|from| from.contains(client))
+            permission.admits(client)
                 && permission.key.as_ref().is_none_or(|wanted| key == Some(wanted.as_wire()))
         })
     }

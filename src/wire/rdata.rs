@@ -363,7 +363,7 @@ fn write_field(field: Field, part: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Re
         Field::Locator => part.chunks(2).enumerate().try_for_each(|(n, two)| {
             let colon = if n > 0 { ":" } else { "" };
             f.write_str(colon)?;
-            write_hex(two, f)
+            two.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
         }),
         Field::Location => location::write(part, f),
     }
@@ -461,7 +461,7 @@ mod tests {
         ("DNAME", "elsewhere.example."),
         ("SVCB", "1 svc.example. alpn=\"h2,h3\" port=8443"),
         ("HTTPS", "0 other.example."),
-        ("LOC", "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000.00m 10.00m"),
+        ("LOC", "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m"),
         ("URI", r#"10 1 "https://www.example/path""#),
         ("HINFO", r#""RFC8482" """#),
         ("RP", "admin.example. ."),
@@ -477,6 +477,12 @@ mod tests {
         ),
         ("CSYNC", "66 3 A NS AAAA"),
         ("ZONEMD", "2018031500 1 1 FEBE3D4CE2EC2FFA4BA99D46CD69D6D29711E55217057BEE"),
+        ("KX", "10 host.example."),
+        ("DHCID", "AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA="),
+        ("NID", "10 0014:4fff:ff20:ee64"),
+        ("L32", "10 10.1.2.0"),
+        ("L64", "10 2001:0db8:1140:1000"),
+        ("LP", "10 l64.example."),
         ("EUI48", "00-00-5e-00-53-2a"),
         ("EUI64", "00-00-5e-ef-10-00-00-2a"),
         ("TYPE65280", "\\# 3 ABCDEF"),

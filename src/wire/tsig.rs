@@ -54,7 +54,7 @@ impl Tsig {
             let start = at;
             let frame_at = at + message.get(at..).and_then(skip_name).ok_or(MalformedTsig)?;
             let frame = message.get(frame_at..).and_then(|rest| rest.first_chunk::<FRAME_OCTETS>());
-            let [t_high, t_low, .., l_high, l_low] = frame.ok_or(MalformedTsig)?;
+            let [t_high, t_low, class_and_ttl @ .., l_high, l_low] = frame.ok_or(MalformedTsig)?;
             let data_at = frame_at + FRAME_OCTETS;
             let len = usize::from(u16::from_be_bytes([*l_high, *l_low]));
             let data = message.get(data_at..data_at + len).ok_or(MalformedTsig)?;
@@ -62,7 +62,9 @@ impl Tsig {
             if RecordType(u16::from_be_bytes([*t_high, *t_low])) != RecordType::TSIG {
                 continue;
             }
-            if nth < records || count(additionals) == 0 || at != message.len() {
+            // Class ANY, TTL 0 (§4.2): they are not signed as they stand, but as these.
+            let framed = *class_and_ttl == [0, Class::ANY.0 as u8, 0, 0, 0, 0];
+            if nth < records || count(additionals) == 0 || at != message.len() || !framed {
                 return Err(MalformedTsig);
             }
             return Self::read(message, start, data).map(|tsig| Some((start, tsig))).ok_or(MalformedTsig);

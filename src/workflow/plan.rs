@@ -199,7 +199,7 @@ impl Workflow {
             }
             Spec::Database { cluster, role, region } => database(config, *cluster, *role, region.of(ends))?,
             Spec::Dial { service, shares } => {
-                let policy = config.services[*service].policy.regions();
+                let policy = &config.services[*service].regions;
                 let shares = match shares {
                     Shares::All(side) => BTreeMap::from([(side.of(ends), 100)]),
                     Shares::Percent(shares) => shares.clone(),

@@ -10,11 +10,13 @@ mod lex;
 mod model;
 mod notes;
 mod read;
+mod single;
 
 use std::sync::Arc;
 
 pub use model::{Owner, RecordSet, Zone};
 pub use read::Include;
+pub use single::parse_rdata;
 
 use crate::base::{Mistakes, Place, Source};
 use crate::wire::{Name, RecordType};

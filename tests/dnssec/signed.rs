@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman::base::{Named, RegionId, ServiceId, Timestamp};
 use pointsman::config::Service;
 use pointsman::dns::{Asker, Desk, Transport, answer};
-use pointsman::region::{Choice, Pick};
+use pointsman::region::{Audience, Choice, Pick};
 use pointsman::sign::{Algorithm, Flags, KeyUse, SignatureTimes, SigningKey, ZoneKeys};
 use pointsman::table::{Answers, Image, Signed, Signing, Table, Unions};
 use pointsman::wire::{Message, Name, RecordType, ask};
@@ -64,8 +64,11 @@ pub fn table(
     signed: &Arc<Signed>,
     choices: &[Choice],
 ) -> Table {
-    let answers: Vec<_> =
-        services.values().zip(choices).map(|(service, choice)| Answers::compile(service, choice)).collect();
+    let answers: Vec<_> = services
+        .values()
+        .zip(choices)
+        .map(|(service, choice)| Answers::compile(service, &Audience::unlocated(service), choice))
+        .collect();
     let mut unions = Unions::default();
     let sealed = services
         .values()
@@ -132,6 +135,6 @@ pub fn choices(
     services
         .names()
         .zip(services.values())
-        .map(|(name, service)| Choice { pick: pick(name, service), ttl })
+        .map(|(name, service)| Choice::of(pick(name, service), ttl))
         .collect()
 }

@@ -4,11 +4,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pointsman::base::{Generation, RegionId, Source};
+use pointsman::base::{Generation, Health, Mono, Prefix, RegionId, Source};
 use pointsman::config::{self, Config, Surroundings};
 use pointsman::dns::{Asker, Desk, Transport, answer};
-use pointsman::region::{Choice, Pick};
+use pointsman::geo::{World, read_mmdb};
+use pointsman::region::{Audience, Choice, Membership, Pick, Scene, Seat, Serving, choose};
 use pointsman::table::{Answers, CookieSecret, Image, Manners, Table};
 use pointsman::wire::{Message, Name, RecordType, ask};
 use pointsman::zone::{self, Zone};
@@ -180,7 +182,86 @@ pub fn table() -> Table {
             "broken" => Pick::Servfail,
             _ => Pick::One(vec![(eu, 1)]),
         };
-        Answers::compile(service, &Choice { pick, ttl: SERVICE_TTL })
+        Answers::compile(service, &Audience::unlocated(service), &Choice::of(pick, SERVICE_TTL))
+    });
+    Table::new(Generation(1), image, answers.collect())
+}
+
+/// Adds a client subnet option to a query whose OPT record is its end (RFC 7871 §6).
+pub fn add_subnet(query: &mut Vec<u8>, subnet: &Prefix) {
+    let octets = match subnet.first() {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let octets = &octets[..usize::from(subnet.len()).div_ceil(8)];
+    let family = if subnet.is_ipv4() { 1 } else { 2 };
+    let at = query.len() - 2;
+    query[at + 1] = 8 + octets.len() as u8;
+    query.extend([0, 8, 0, 4 + octets.len() as u8, 0, family, subnet.len(), 0]);
+    query.extend(octets);
+}
+
+/// A service whose answers depend on where clients are, on a lot and on the client's network, and
+/// lead to another service and to records of every type.
+pub const LED: &str = "\
+version: 1
+mode: answer
+site: {name: test1}
+listen: {dns: [], control: control.sock}
+zones: [{name: example.com, file: zone}]
+regions:
+  eu: {location: {latitude: 50.1, longitude: 8.7}}
+  us: {location: {latitude: 39.0, longitude: -77.5}}
+  ap: {location: {latitude: 1.3, longitude: 103.8}}
+services:
+  led:
+    names: [led.example.com]
+    policy:
+      geo:
+        rules:
+          - {continents: [EU], to: {weighted: [{weight: 3, to: eu}, {weight: 1, to: {sticky: {among: [us, ap]}}}]}}
+          - {countries: [US], to: {sticky: {among: {us: 2, ap: 1}, prefix: {ipv4: 16}}}}
+        default: {nearest: [us, eu, ap]}
+    answers:
+      eu: {a: [192.0.2.1, 192.0.2.2], aaaa: ['2001:db8::1'], srv: [0 0 443 host], txt: [eu]}
+      us: {a: [198.51.100.1], https: [1 host alpn=h2], txt: [us]}
+      ap: {a: [203.0.113.1], srv: [0 0 443 mail, 0 0 444 host]}
+  aliased:
+    names: [aliased.example.com]
+    policy: {weighted: {eu: 1, us: 2}}
+    answers: {eu: {cname: led}, us: {cname: host}}
+";
+
+/// [`LED`], compiled for clients as MaxMind's test database knows them, while all regions are fit.
+pub fn led() -> Table {
+    let config = config(LED);
+    let (image, _) =
+        Image::build(&[zone("example.com", ZONE)], &config).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let city = std::fs::read(format!("{}/tests/geoip/GeoLite2-City-Test.mmdb", env!("CARGO_MANIFEST_DIR")));
+    let city = read_mmdb("city", &city.expect("it is there")).expect("it is sound");
+    let world = World::build([city]).expect("it is small");
+    let audiences = Audience::of_all(&config.services, &world).expect("clients are of few kinds");
+    let seats = config.regions.map(|_, _| Seat {
+        known: Some(Health::Healthy),
+        veiled: false,
+        drained: false,
+        forced: false,
+        held: false,
+        quarantined: false,
+        could_change_in: Duration::from_secs(SERVICE_TTL.into()),
+    });
+    let members = config.regions.ids().map(|id| (id, Membership::In)).collect();
+    let scene = Scene {
+        regions: &config.regions,
+        seats: &seats,
+        members: &members,
+        dial: None,
+        serving: Serving::Regions(&[]),
+        change_ahead: false,
+        now: Mono(Duration::ZERO),
+    };
+    let answers = config.services.values().zip(&audiences).map(|(service, audience)| {
+        Answers::compile(service, audience, &choose(service, audience.trees(), &scene))
     });
     Table::new(Generation(1), image, answers.collect())
 }

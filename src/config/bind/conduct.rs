@@ -6,6 +6,8 @@ use crate::config::{
     COOKIE_SECRETS_MAX, Chaos, Conduct, CookieHandling, Cookies, EXEMPT_MAX, IDENTITY_OCTETS_MAX, RateLimit,
 };
 
+/// No processor makes more signatures in a second.
+const SIGNATURES_MAX: usize = 1_000_000;
 /// A day: whoever is silenced for longer is a case for the firewall.
 const WINDOW_SECONDS_MAX: u64 = 86_400;
 
@@ -25,6 +27,10 @@ impl Binder<'_> {
                 .as_ref()
                 .map(|_| self.within(&dns.unverified_udp_max, 512..=1232, 1232) as u16),
             rate_limit: dns.rate_limit.as_ref().map(|limit| self.rate_limit(limit)),
+            signatures_per_second: dns
+                .signatures_per_second
+                .as_ref()
+                .map(|_| self.within(&dns.signatures_per_second, 1..=SIGNATURES_MAX, 1) as u32),
         }
     }
 

@@ -9,6 +9,8 @@ mod conduct;
 mod geo;
 mod dnssec;
 mod listen;
+mod policies;
+mod records;
 mod services;
 mod values;
 mod workflows;
@@ -424,7 +426,7 @@ mod tests {
         assert_eq!(checks[..3], ["eu-west/reach/tcp", "eu-west/service/http", "eu-west/quorum/sessions"]);
         let petstore = config.services.get("petstore").unwrap();
         assert_eq!((petstore.switched_by, petstore.failback), (SwitchedBy::Workflow, Failback::Manual));
-        assert!(matches!(&petstore.policy, Policy::Failover(regions) if regions.len() == 2));
+        assert!(matches!(&petstore.policy, Policy::Failover(parts) if parts.len() == 2));
         assert_eq!(config.state_directory(), Path::new("/etc/state"));
     }
 
@@ -478,7 +480,7 @@ mod tests {
             ("turns: [no_quorum, ", "turns: [healthy, ", "both on a loss and on a return"),
             ("sites: [fra1]", "sites: [ams1]", "does not list `fra1`"),
             ("aaaa: [\"2001:db8::10\"]}", "aaaa: []}", ""),
-            ("{a: [192.0.2.10], aaaa: [\"2001:db8::10\"]}", "{}", "gives no address"),
+            ("{a: [192.0.2.10], aaaa: [\"2001:db8::10\"]}", "{}", "gives no records"),
             (
                 "ttl: {min: 5s, max: 60s}\n    all",
                 "ttl: {min: 90s, max: 60s}\n    all",

@@ -291,7 +291,7 @@ services:
             (
                 "transfer: {allow: [{key: peer}]}",
                 "what do secondary servers of x.test. get?",
-                "`leave_out` (nothing)",
+                "leave_out` (nothing)",
             ),
             ("transfer: {allow: [{key: peer}], dynamic_names: leave_out}", "do not have it", "delegate"),
             (

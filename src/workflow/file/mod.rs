@@ -21,7 +21,7 @@ use super::{Care, Form, Shares, Side, Spec, Stage, Target, Workflow};
 use crate::base::{Mistakes, Place, RegionId, Source};
 use crate::config::read::{Placed, read};
 use crate::config::yaml::{self, Key, Node, Value};
-use crate::config::{Config, Policy, WorkflowUse};
+use crate::config::{Config, WorkflowUse};
 
 /// More stages than this are several workflows.
 const STAGES_MAX: usize = 64;
@@ -247,16 +247,17 @@ impl Parser<'_> {
         }
         // The services that are dialled to the activated region: what all of them are served
         // by, in the order that the first of them prefers. Only `failover` is an order.
-        let mut policies = stages.iter().filter_map(|stage| match &stage.spec {
+        let mut services = stages.iter().filter_map(|stage| match &stage.spec {
             Spec::Dial { service, shares: Shares::All(Side::Activated) } => {
-                Some(&self.config.services[*service].policy)
+                Some(&self.config.services[*service])
             }
             _ => None,
         });
-        let Some(Policy::Failover(order)) = policies.next() else { return Target::Asked };
-        let mut order = order.clone();
-        for policy in policies {
-            order.retain(|region| policy.regions().contains(region));
+        let Some(mut order) = services.next().and_then(|service| service.policy.order()) else {
+            return Target::Asked;
+        };
+        for service in services {
+            order.retain(|region| service.regions.contains(region));
         }
         Target::FirstFit(order)
     }
