@@ -149,6 +149,14 @@ services:
     names: [media.gtm.example.com]
     policy: {weighted: {eu-west: 70, us-east: 30}}
     answers: {eu-west: {a: [192.0.2.10]}, us-east: {a: [192.0.2.20]}}
+  portal:
+    names: [portal.gtm.example.com]
+    policy: {sticky: {among: [eu-west, us-east]}}
+    answers: {eu-west: {cname: storefront}, us-east: {cname: storefront}}
+  apex:
+    names: [gtm.example.com]
+    policy: {all: [eu-west, us-east]}
+    answers: {eu-west: {a: [192.0.2.10]}, us-east: {a: [192.0.2.20]}}
 store: {embedded: {path: state}}
 ";
 
@@ -241,8 +249,9 @@ impl Internet {
 
     /// Lets dnsviz look at names of every kind, and all of the chain above them.
     fn probe(&self) {
-        let names = ["", "storefront.", "media.", "shop.", "nothing.", "x.wild.", "b.", "lab.", "x.lab."]
-            .map(|label| format!("{label}{ZONE}"));
+        let names =
+            ["", "storefront.", "media.", "portal.", "shop.", "nothing.", "x.wild.", "b.", "lab.", "x.lab."]
+                .map(|label| format!("{label}{ZONE}"));
         let (hints, probe) = (self.file("hints"), self.file("probe.json"));
         // It has its hints from one place only. `ip netns exec` gives its program mounts of its own,
         // so that nobody else sees this.
@@ -309,7 +318,7 @@ fn checkers_of_delegations_find_nothing() {
     let delegation = |zone: &str| everything[zone]["delegation"]["status"].clone();
     assert_eq!(delegation("gtm.example.com."), "SECURE");
     assert_eq!(delegation("lab.gtm.example.com."), "INSECURE");
-    for label in ["storefront", "media", "shop", "nothing", "x.wild", "b"] {
+    for label in ["storefront", "media", "portal", "shop", "nothing", "x.wild", "b"] {
         let name = format!("{label}.{ZONE}.");
         assert!(count(&everything[&name], "VALID") > 0, "{name}: {:#}", everything[&name]);
     }
