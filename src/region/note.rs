@@ -54,11 +54,11 @@ mod tests {
         };
         let mut seats = Named::default();
         let [fine, lost, forced, veiled, unseen] = [
-            plain.clone(),
-            Seat { known: Some(Health::NoQuorum), ..plain.clone() },
-            Seat { known: Some(Health::NoQuorum), forced: true, ..plain.clone() },
-            Seat { veiled: true, ..plain.clone() },
-            Seat { known: None, veiled: true, ..plain.clone() },
+            plain,
+            Seat { known: Some(Health::NoQuorum), ..plain },
+            Seat { known: Some(Health::NoQuorum), forced: true, ..plain },
+            Seat { veiled: true, ..plain },
+            Seat { known: None, veiled: true, ..plain },
         ]
         .map(|seat| seats.push(&format!("region{}", seats.len()), seat).unwrap());
         for (answered, expected) in [
