@@ -20,6 +20,8 @@ haproxy:haproxy
 knot:knotd
 nsd:nsd
 bind9:named
+zonemaster-cli:zonemaster-cli
+dnsviz:dnsviz
 prometheus:promtool
 iproute2:ip
 iptables:iptables

@@ -55,6 +55,23 @@ impl Net {
         format!("10.77.0.{}", host + 1)
     }
 
+    /// Gives a host further addresses, and lets it look for every address there is on the switch.
+    pub fn settle(&self, host: usize, addresses: &[&str]) {
+        let name = &self.names[host + 1];
+        for address in addresses {
+            // No waiting until nobody else claims it (RFC 4862 section 5.4): nobody does.
+            let (family, length, more) =
+                if address.contains(':') { ("-6", 128, Some("nodad")) } else { ("-4", 32, None) };
+            let prefix = format!("{address}/{length}");
+            let mut words = vec![family, "-n", name, "addr", "add", &prefix, "dev", "eth0"];
+            words.extend(more);
+            must(&words);
+        }
+        for family in ["-4", "-6"] {
+            must(&[family, "-n", name, "route", "add", "default", "dev", "eth0"]);
+        }
+    }
+
     /// A command that will run on a host. The program takes the place of `ip`, so that its
     /// process id is the child's.
     pub fn on(&self, host: usize, program: &str) -> Command {
