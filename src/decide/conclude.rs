@@ -39,7 +39,7 @@ impl Daemon {
                 break;
             }
         }
-        self.compile(&moved.answers, now, &mut effects);
+        self.compile(&moved, now, &mut effects);
         self.moved.extend(moved);
         effects
     }
@@ -312,13 +312,14 @@ impl Daemon {
     }
 
     /// Compiles one table for everything that changed.
-    fn compile(&mut self, changed: &BTreeSet<ServiceId>, now: Now, effects: &mut Effects) {
+    fn compile(&mut self, moved: &Moved, now: Now, effects: &mut Effects) {
+        let changed = &moved.answers;
         let config = Arc::clone(&self.setup.config);
         // Each load has an image of its own; it is to be served even if no service asks for that.
         let loaded = |table: &Arc<Table>| Arc::ptr_eq(table.image(), &self.setup.image);
         let anew = self.answers.len() != config.services.len() || !self.table.as_ref().is_some_and(loaded);
         let signed_anew = std::mem::take(&mut self.signed_anew);
-        if changed.is_empty() && !anew && !signed_anew {
+        if changed.is_empty() && moved.notes.is_empty() && !anew && !signed_anew {
             return;
         }
         let mut compiled = |id: ServiceId| {

@@ -46,6 +46,8 @@ pub struct Moved {
     pub answers: BTreeSet<ServiceId>,
     /// They answer other regions, or for another reason.
     pub picks: BTreeSet<ServiceId>,
+    /// Their answers are the same, and something else is out of the ordinary about them.
+    pub notes: BTreeSet<ServiceId>,
     /// A region has lost its place or got it back.
     pub places: BTreeSet<ServiceId>,
 }
@@ -55,6 +57,7 @@ impl Moved {
     pub fn extend(&mut self, later: Moved) {
         self.answers.extend(later.answers);
         self.picks.extend(later.picks);
+        self.notes.extend(later.notes);
         self.places.extend(later.places);
     }
 }
@@ -182,7 +185,7 @@ impl Traffic {
             }
             let note = Note::on(&chosen.regions(), &self.seats);
             if note != state.note {
-                moved.answers.insert(id);
+                moved.notes.insert(id);
             }
             state.note = note;
             state.chosen = Some(chosen);
