@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -13,6 +14,10 @@ use super::StoreError;
 const NAME: &str = "pointsman.redb";
 /// A store that is being made, until it is whole.
 const NEW: &str = "pointsman.redb.new";
+/// A lock that another process has is asked for so often …
+const LOCK_TRIES: u32 = 20;
+/// … and so long apart.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// Whoever has this file locked owns the store; in it stands who that is.
 const LOCK: &str = "pointsman.lock";
 /// The journal tells who did what and why: nobody else's business.
@@ -48,7 +53,7 @@ impl Disk {
             .map_err(io("make the directory", directory))?;
         let lock_path = directory.join(LOCK);
         let mut lock = writable(&lock_path)?;
-        own(&lock, lock.try_lock(), directory)?;
+        own(&lock, patiently(|| lock.try_lock()), directory)?;
         // Only a hint for people, so it is no reason to fail.
         let _ = lock.set_len(0).and_then(|()| write!(lock, "process {}", std::process::id()));
         let path = path(directory);
@@ -79,7 +84,7 @@ impl Disk {
         // A copy that was put aside has no lock, and needs none.
         let lock = File::open(directory.join(LOCK)).ok();
         if let Some(lock) = &lock {
-            own(lock, lock.try_lock_shared(), directory)?;
+            own(lock, patiently(|| lock.try_lock_shared()), directory)?;
         }
         Ok((Self(file), lock.map(Lock)))
     }
@@ -94,6 +99,19 @@ fn writable(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     options.open(path).map_err(io("open", path))
+}
+
+/// Tries for a moment. A lock that was given back can still be held, for as long as it takes a
+/// program that this process has just started to become another one: until then it has a copy of
+/// every open file.
+fn patiently(mut lock: impl FnMut() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            locked => return locked,
+        }
+    }
+    lock()
 }
 
 fn own(lock: &File, locked: Result<(), TryLockError>, directory: &Path) -> Result<(), StoreError> {
