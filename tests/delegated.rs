@@ -144,7 +144,14 @@ services:
   storefront:
     names: [storefront.gtm.example.com]
     policy: {failover: [eu-west, us-east]}
-    answers: {eu-west: {a: [192.0.2.10], aaaa: [\"2001:db8::10\"]}, us-east: {a: [192.0.2.20]}}
+    answers:
+      eu-west:
+        a: [192.0.2.10]
+        aaaa: [\"2001:db8::10\"]
+        srv: [\"0 5 443 storefront\"]
+        https: [\"1 . alpn=h2\"]
+        txt: [\"region=eu-west\"]
+      us-east: {a: [192.0.2.20]}
   media:
     names: [media.gtm.example.com]
     policy: {weighted: {eu-west: 70, us-east: 30}}
@@ -159,6 +166,9 @@ services:
     answers: {eu-west: {a: [192.0.2.10]}, us-east: {a: [192.0.2.20]}}
 store: {embedded: {path: state}}
 ";
+
+/// What dnsviz asks for at every name, beside DS and DNSKEY.
+const TYPES: &str = "A,AAAA,NS,SOA,MX,TXT,SRV,HTTPS";
 
 /// Programs go before the hosts that they run on.
 struct Internet {
@@ -257,7 +267,8 @@ impl Internet {
         // so that nobody else sees this.
         let script = "mount --bind \"$1\" /usr/share/dnsviz/hints/named.root && shift && exec \"$@\"";
         let mut words = vec![COMMAND_SECONDS, "sh", "-c", script, "sh", &hints];
-        words.extend([self.dnsviz.to_str().unwrap(), "probe", "-A", "-E", "-a", ".", "-o", &probe]);
+        words.extend([self.dnsviz.to_str().unwrap(), "probe", "-A", "-E", "-a", "."]);
+        words.extend(["-R", TYPES, "-o", &probe]);
         words.extend(names.iter().map(String::as_str));
         within(self.net.on(WORLD, "timeout"), &words, self.daemon.directory());
     }
