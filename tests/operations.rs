@@ -883,7 +883,7 @@ fn every_mistake_is_shown_with_its_place_and_its_cure() {
 /// workflows may use.
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let in_config = ["`fra1`", "serve_al", "eu-wset", "prefer", "no address"];
+    let in_config = ["`fra1`", "serve_al", "eu-wset", "prefer", "no records"];
     let beside_it = ["petstroe", "raeder", "CNAMEE", "soon"];
     for words in [&in_config[..], &beside_it] {
         let scratch = Scratch::new("all-broken");
