@@ -469,6 +469,8 @@ fn serves_on_the_sockets_that_systemd_passes() {
         answered = addresses(address, "storefront.gtm.example.com");
         !answered.is_empty()
     });
+    // It answers a moment before it says so.
+    until("the daemon to say that it serves", PATIENCE, || !world.daemon.event("daemon.serving").is_null());
     // It cannot have bound the port itself: this process's own listener is still on it.
     assert_eq!(world.daemon.dns(), address);
     assert_eq!(answered, [EU]);
