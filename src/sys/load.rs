@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cuts::check_cuts;
 use super::geo::load_world;
 use super::keys::{load_keys, prepare_keys};
 use super::secrets::cookie_secrets;
@@ -56,6 +57,7 @@ fn load_with(
     });
     check_ttls(&zones, &config, &mut mistakes);
     check_unsigned(&zones, &config, &mut mistakes);
+    check_cuts(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
@@ -205,6 +207,10 @@ pub fn reload_zone(setup: &Setup, name: &Name) -> Result<(Setup, Mistakes), Mist
         let (read, warnings) = read.map_err(Mistakes::sorted)?;
         mistakes.extend(warnings);
         zones.push(read);
+    }
+    check_cuts(&zones, config, &mut mistakes);
+    if mistakes.fatal() {
+        return Err(mistakes.sorted());
     }
     let (image, more) = Image::build(&zones, config).map_err(Mistakes::sorted)?;
     mistakes.extend(more);
