@@ -326,7 +326,7 @@ version: 1
 mode: answer
 site: {{name: a}}
 listen: {{dns: [\"127.0.0.1:53\"]}}
-regions: {{eu: {{}}, us: {{}}}}
+regions: {{eu: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}}}
 zones: [{{name: x.test, file: x.zone}}]
 services:
   s: {{names: [s.x.test], policy: {policy}, answers: {{eu: {{a: [192.0.2.1]}}}}}}

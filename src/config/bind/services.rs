@@ -48,6 +48,7 @@ impl Binder<'_> {
         service: spec::Service,
         zones: &[ZoneFile],
     ) -> Option<Service> {
+        let told = self.mistakes.errors();
         let (policy, rules) = self.policy(&service.policy)?;
         let regions = policy.regions();
         let answers = self.answers(&service.answers, &service.names, zones);
@@ -73,7 +74,9 @@ impl Binder<'_> {
                 .error(&service.policy.place, "`all` would give several CNAMEs, and a name has one at most")
                 .help("use `weighted`, or give addresses");
         }
-        for (region, _) in service.answers.iter() {
+        // What could not be read is not missing.
+        let are_read = self.mistakes.errors() == told;
+        for (region, _) in service.answers.iter().filter(|_| are_read) {
             let id = self.regions.id(region).filter(|id| regions.contains(id));
             let Some(given) = id.and_then(|id| answers.get(&id)) else { continue };
             // An alias answers every type, with what it leads to.
@@ -179,7 +182,9 @@ version: 1
 mode: answer
 site: {{name: a}}
 listen: {{dns: [\"127.0.0.1:53\"]}}
-regions: {{eu: {{}}, us: {{}}}}
+regions:
+  eu: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}
+  us: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}
 zones: [{{name: x.test, file: x.zone}}]
 services:
   s: {{names: [s.x.test], policy: {{failover: [eu, us]}}, answers: {answers}}}
@@ -195,7 +200,7 @@ services:
         let said = warned("{eu: {aaaa: [\"2001:db8::1\"]}, us: {a: [192.0.2.1]}}");
         assert!(said.contains("clients sent to eu get no A record, those sent to us do"), "{said}");
         assert!(said.contains("clients sent to us get no AAAA record, those sent to eu do"), "{said}");
-        assert!(said.lines().all(|line| line.starts_with("c.yaml:8:")), "{said}");
+        assert!(said.lines().all(|line| line.starts_with("c.yaml:10:")), "{said}");
         let said = warned("{eu: {a: [192.0.2.2], txt: [x]}, us: {a: [192.0.2.1]}}");
         assert!(said.contains("sent to us get no TXT") && said.lines().count() == 1, "{said}");
         assert_eq!(warned("{eu: {a: [192.0.2.2]}, us: {a: [192.0.2.1]}}"), "");
