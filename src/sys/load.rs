@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cuts::check_cuts;
 use super::geo::load_world;
 use super::keys::{check_dropped, load_keys, prepare_keys};
 use super::secrets::cookie_secrets;
@@ -71,6 +72,7 @@ fn load_with(
     check_ttls(&zones, &config, &mut mistakes);
     check_unsigned(&zones, &config, &mut mistakes);
     check_dropped(&config, before, Clock.now().wall, &mut mistakes);
+    check_cuts(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
@@ -220,6 +222,10 @@ pub fn reload_zone(setup: &Setup, name: &Name) -> Result<(Setup, Mistakes), Mist
         let (read, warnings) = read.map_err(Mistakes::sorted)?;
         mistakes.extend(warnings);
         zones.push(read);
+    }
+    check_cuts(&zones, config, &mut mistakes);
+    if mistakes.fatal() {
+        return Err(mistakes.sorted());
     }
     let (image, more) = Image::build(&zones, config).map_err(Mistakes::sorted)?;
     mistakes.extend(more);

@@ -1,6 +1,7 @@
 //! What the operating system gives and takes: logging, systemd, sockets passed in, files read,
 //! and a new process in place of the old one.
 
+mod cuts;
 mod geo;
 mod handover;
 mod keys;
