@@ -7,12 +7,12 @@ use super::cookie::{Standing, greet};
 use super::counts::{Counter, Counts};
 use super::desk::Desk;
 use super::explain::Explanation;
-use super::limit::Sentence;
+use super::limit::{Kind, Sentence};
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::{Stop, resolve};
 use super::{signed, transfer};
-use crate::config::CookieHandling;
+use crate::config::{CookieHandling, RateLimit};
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
 
@@ -101,10 +101,7 @@ pub(super) fn reply(
                 && asker.transport == Transport::Udp
                 && transfer::could_permit(&query.question, table, asker.client) =>
         {
-            let answer = transfer::datagram(message, &query, table, asker.client, u64::from(desk.now))?;
-            out.get_mut(..answer.len())?.copy_from_slice(&answer);
-            desk.counts.add(Counter::TransferUdp);
-            Some(answer.len())
+            difference(message, &query, out, table, asker, desk)
         }
         Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
         Ok(Query { question, edns, .. }) => {
@@ -113,7 +110,8 @@ pub(super) fn reply(
             match demand(table, asker, edns.as_ref(), standing) {
                 Demand::Nothing => match refusal(&question) {
                     None => {
-                        if let Err(stop) = resolve(&mut reply, &question, table, asker.client, desk) {
+                        let limit = limited(table, asker, standing);
+                        if let Err(stop) = resolve(&mut reply, &question, table, asker.client, limit, desk) {
                             end(&mut reply, stop, asker.transport, &mut desk.counts);
                         }
                     }
@@ -140,6 +138,46 @@ pub(super) fn reply(
     }
 }
 
+/// Answers a request for what has changed in a zone that came in one datagram.
+#[cold]
+fn difference(
+    message: &[u8],
+    query: &Query<'_>,
+    out: &mut [u8],
+    table: &Table,
+    asker: &Asker,
+    desk: &mut Desk,
+) -> Option<usize> {
+    let edns = query.edns.as_ref();
+    let (mut reply, standing) = start(message, query.question.octets, edns, out, table, asker, desk)?;
+    // A key shows as much as a cookie does.
+    match demand(table, asker, edns, standing) {
+        Demand::Cookie if !query.signed => {
+            reply.set_rcode(Rcode::BADCOOKIE);
+            return finish(reply, table, asker, standing, desk);
+        }
+        Demand::Connection if !query.signed => {
+            reply.cut_short();
+            return finish(reply, table, asker, standing, desk);
+        }
+        _ => {}
+    }
+    let zone = transfer::zone_asked(&query.question, table)?;
+    match judge((Kind::Transfer, u32::from(zone)), table, asker, standing, desk) {
+        Sentence::Send => {}
+        Sentence::Slip => {
+            reply.cut_short();
+            return reply.finish(&mut desk.counts);
+        }
+        Sentence::Drop => return None,
+    }
+    let known = standing == Standing::Known;
+    let answer = transfer::datagram(message, query, table, asker.client, known, u64::from(desk.now))?;
+    out.get_mut(..answer.len())?.copy_from_slice(&answer);
+    desk.counts.add(Counter::TransferUdp);
+    Some(answer.len())
+}
+
 fn is_notify(message: &[u8]) -> bool {
     message.get(2).is_some_and(|flags| Opcode(flags >> 3 & 15) == Opcode::NOTIFY)
 }
@@ -161,6 +199,11 @@ fn end(reply: &mut Reply<'_>, stop: Stop, transport: Transport, counts: &mut Cou
         Stop::Truncated => reply.set_truncated(),
         // Whoever asks in earnest asks again over TCP, and by then there are signatures again.
         Stop::Overdrawn if !transport.is_connected() => {
+            reply.set_rcode(Rcode::NOERROR);
+            reply.set_truncated();
+        }
+        // It is not sent: whoever gets something in its place is told to come over TCP.
+        Stop::Withheld => {
             reply.set_rcode(Rcode::NOERROR);
             reply.set_truncated();
         }
@@ -250,24 +293,38 @@ fn finish(
     standing: Standing,
     desk: &mut Desk,
 ) -> Option<usize> {
-    if let Some(rules) = &table.manners().conduct.rate_limit
-        && !asker.transport.is_connected()
-        && standing != Standing::Known
-    {
-        let (kind, subject) = reply.about();
-        match desk.limiter.judge(rules, asker.client, kind, subject, desk.now) {
-            Sentence::Send => {}
-            Sentence::Slip => {
-                desk.counts.add(Counter::RateSlipped);
-                reply.cut_short();
-            }
-            Sentence::Drop => {
-                desk.counts.add(Counter::RateDropped);
-                return None;
-            }
-        }
+    match judge(reply.about(), table, asker, standing, desk) {
+        Sentence::Send => {}
+        Sentence::Slip => reply.cut_short(),
+        Sentence::Drop => return None,
     }
     reply.finish(&mut desk.counts)
+}
+
+/// What limits answers to this client; nothing if it is where it says.
+#[inline]
+fn limited<'t>(table: &'t Table, asker: &Asker, standing: Standing) -> Option<&'t RateLimit> {
+    let rules = table.manners().conduct.rate_limit.as_ref();
+    rules.filter(|_| !asker.transport.is_connected() && standing != Standing::Known)
+}
+
+/// Counts an answer that is about to go out, once, and tells what becomes of it.
+#[inline]
+pub(super) fn judge(
+    (kind, subject): (Kind, u32),
+    table: &Table,
+    asker: &Asker,
+    standing: Standing,
+    desk: &mut Desk,
+) -> Sentence {
+    let Some(rules) = limited(table, asker, standing) else { return Sentence::Send };
+    let sentence = desk.limiter.judge(rules, asker.client, kind, subject, desk.now);
+    match sentence {
+        Sentence::Send => {}
+        Sentence::Slip => desk.counts.add(Counter::RateSlipped),
+        Sentence::Drop => desk.counts.add(Counter::RateDropped),
+    }
+    sentence
 }
 
 /// How long the answer may be (RFC 6891 §6.2.3: less than 512 is taken as 512).

@@ -27,7 +27,7 @@ pub struct Desk {
 impl Desk {
     /// A desk on which nothing has happened yet.
     pub fn new(mut rng: Rng, now: u32) -> Self {
-        let notary = Notary::new(rng.u64(..));
+        let notary = Notary::new(&mut rng);
         Self { rng, counts: Counts::default(), notary, now, limiter: Limiter::default() }
     }
 }

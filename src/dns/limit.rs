@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Referral,
     /// The same zone has no such name.
     Absent,
+    /// What has changed in the same zone.
+    Transfer,
 }
 
 /// What becomes of a response.
@@ -74,6 +76,18 @@ struct Account {
     withheld: u32,
 }
 
+impl Account {
+    /// The balance now.
+    #[inline]
+    fn at(&self, now: u32, rate: i32) -> i32 {
+        // A clock that is set back stands still here.
+        match now.wrapping_sub(self.second).cast_signed() {
+            elapsed @ 1.. => self.balance.saturating_add(rate.saturating_mul(elapsed)).min(rate),
+            _ => self.balance,
+        }
+    }
+}
+
 impl Limiter {
     /// Takes the memory that it needs, once; for one of so many threads. Without this, nothing is
     /// limited.
@@ -107,11 +121,9 @@ impl Limiter {
         let Some(set) = self.sets.get_mut(hash as usize % SETS) else { return Sentence::Send };
         let rate = rules.responses_per_second.div_ceil(threads).cast_signed();
         let account = find(set, (hash >> 32) as u32 | 1, now, rate);
-        // A clock that is set back stands still here.
-        let elapsed = now.wrapping_sub(account.second).cast_signed().max(0);
-        if elapsed > 0 {
+        account.balance = account.at(now, rate);
+        if now.wrapping_sub(account.second).cast_signed() > 0 {
             account.second = now;
-            account.balance = account.balance.saturating_add(rate.saturating_mul(elapsed)).min(rate);
         }
         let floor = rate.saturating_mul(rules.window.cast_signed()).saturating_neg();
         account.balance = account.balance.saturating_sub(1).max(floor);
@@ -128,6 +140,23 @@ impl Limiter {
         } else {
             Sentence::Drop
         }
+    }
+
+    /// Whether [`Limiter::judge`] would send anything but the response, now. Counts nothing.
+    pub(super) fn withholds(
+        &self,
+        rules: &RateLimit,
+        client: IpAddr,
+        kind: Kind,
+        subject: u32,
+        now: u32,
+    ) -> bool {
+        let hash = self.hash(network(rules, client), kind, subject);
+        let rate = rules.responses_per_second.div_ceil(self.threads.max(1)).cast_signed();
+        let tag = (hash >> 32) as u32 | 1;
+        let account = self.sets.get(hash as usize % SETS).and_then(|set| set.iter().find(|a| a.tag == tag));
+        account.is_some_and(|account| account.at(now, rate) <= 0)
+            && !rules.exempt.iter().any(|exempt| exempt.contains(client))
     }
 
     /// Not for secrets: an attacker who does not know the keys, and does not see the hash, can do
@@ -250,6 +279,25 @@ mod tests {
         // Not even when the clock is set back.
         assert_eq!(steady.of(1, CLIENT, 1, NOW - 50)[2], 1);
         assert_eq!(steady.of(1, CLIENT, 1, NOW + 100)[0], 1);
+    }
+
+    #[test]
+    fn what_will_be_withheld_is_known_before_it_is_counted() {
+        for client in [CLIENT, "198.51.100.7"] {
+            let mut flood = Flood::new(2);
+            let address: IpAddr = client.parse().unwrap();
+            let mut withheld = 0;
+            for (second, count) in [(0, 15), (1, 15), (2, 3), (2, 0), (30, 12), (0, 5)] {
+                for _ in 0..count {
+                    let now = NOW + second;
+                    let told = flood.limiter.withholds(&flood.rules, address, Kind::Name, 1, now);
+                    let sent = flood.of(1, client, 1, now)[0] == 1;
+                    assert_eq!(told, !sent, "{client} in second {second}");
+                    withheld += u32::from(told);
+                }
+            }
+            assert_eq!(withheld > 0, client == CLIENT);
+        }
     }
 
     #[test]

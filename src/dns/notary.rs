@@ -10,7 +10,7 @@ use super::counts::{Counter, Counts};
 use super::resolve::Stop;
 use crate::sign::{NXNAME_BITMAP, SetName, Signer, push_nsec};
 use crate::table::{Canonical, Set, SignedZone, push_record};
-use crate::wire::{RecordType, hash_name};
+use crate::wire::RecordType;
 
 /// Signatures that a thread makes in a second at the most, unless the configuration says otherwise.
 /// On a processor of 2020 they take a fifth of the second.
@@ -24,7 +24,8 @@ const SLOT_OCTETS: usize = 480;
 #[derive(Debug)]
 pub struct Notary {
     slots: Vec<Slot>,
-    seed: u64,
+    /// Nobody's to guess, so that nobody can ask for names that push one another out.
+    keys: [u64; 3],
     /// Signatures that may still be made in this second.
     left: u32,
     second: u32,
@@ -80,10 +81,10 @@ pub(super) struct Sealed<'n> {
 }
 
 impl Notary {
-    /// For one thread. `seed` is nobody's to guess, so that nobody can ask for names that push one
-    /// another out.
-    pub fn new(seed: u64) -> Self {
-        Self { slots: Vec::new(), seed, left: 0, second: 0, tools: Tools::default() }
+    /// For one thread.
+    pub fn new(rng: &mut fastrand::Rng) -> Self {
+        let keys = [rng.u64(..) | 1, rng.u64(..) | 1, rng.u64(..) | 1];
+        Self { slots: Vec::new(), keys, left: 0, second: 0, tools: Tools::default() }
     }
 
     /// Tells the time, in seconds since whenever: a new second has a new budget.
@@ -109,9 +110,7 @@ impl Notary {
             Claim::Expanded { wildcard, set, .. } => (wildcard, set.rtype),
         };
         let key = Key { epoch, wildcard, zone: number, rtype: rtype.0 };
-        let hash =
-            hash_name(name).wrapping_add(self.seed ^ u64::from(rtype.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let at = (hash >> 32) as usize % SLOTS;
+        let at = self.place(name, rtype);
         if self.slots.get(at).is_some_and(|slot| slot.is_about(key, name)) {
             counts.add(Counter::SealFound);
             return self.slots.get(at).map(Slot::sealed).ok_or(Stop::Unsigned);
@@ -140,6 +139,25 @@ impl Notary {
             slot.len = (name.len() + records.len()) as u16;
         }
         Ok(sealed(records, nsec_len, signatures))
+    }
+}
+
+impl Notary {
+    /// The slot for a name and type. Each step multiplies what the keys have already made of the
+    /// name: which names meet depends on the keys, and is not to be found out by calculation.
+    fn place(&self, name: &[u8], rtype: RecordType) -> usize {
+        let [a, b, c] = self.keys;
+        let fold = |x: u64, y: u64| {
+            let product = u128::from(x) * u128::from(y);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let start = fold(u64::from(rtype.0) ^ a, b);
+        let (words, rest) = name.as_chunks::<8>();
+        let mut last = [0; 8];
+        // A name ends where its root label is: octets after it make no other name of it.
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+        fold(words.fold(start, |hash, word| fold(hash ^ word, b)) ^ c, a) as usize % SLOTS
     }
 }
 
@@ -213,5 +231,32 @@ impl Tools {
             }
         };
         (nsec_len, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: usize) -> Vec<u8> {
+        format!("\x08{n:08}\x07example\x03com\x00").into_bytes()
+    }
+
+    /// Names that meet in one slot here meet nowhere else, and all are spread over all slots.
+    #[test]
+    fn which_names_meet_is_nobodys_to_guess() {
+        let [one, other] = [1, 2].map(|seed| Notary::new(&mut fastrand::Rng::with_seed(seed)));
+        let mut met = [0u32; SLOTS];
+        let mut crowd = std::collections::BTreeSet::new();
+        for n in 0..SLOTS * 32 {
+            let at = one.place(&name(n), RecordType::NSEC);
+            met[at] += 1;
+            if at == 0 {
+                crowd.insert(other.place(&name(n), RecordType::NSEC));
+            }
+        }
+        // Poisson with mean 32.
+        assert!(met.iter().all(|count| (4..80).contains(count)));
+        assert!(crowd.len() as u32 >= met[0] - 2, "{} of {}", crowd.len(), met[0]);
     }
 }

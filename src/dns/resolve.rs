@@ -7,10 +7,11 @@ use fastrand::Rng;
 use super::counts::{Counter, Counts};
 use super::desk::Desk;
 use super::explain::Explanation;
-use super::limit::Kind;
+use super::limit::{Kind, Limiter};
 use super::notary::Notary;
 use super::reply::{Owner, Reply, Section};
 use super::seal::Denied;
+use crate::config::RateLimit;
 use crate::table::{Answers, Client, Drawn, Found, Node, Set, SetId, Signed, Table};
 use crate::wire::{NAME_OCTETS_MAX, Question, Rcode, RecordType};
 
@@ -26,23 +27,26 @@ pub(super) enum Stop {
     Truncated,
     /// There are no signatures left to make this second.
     Overdrawn,
+    /// The client is owed no more answers of this kind, and nothing is signed for it.
+    Withheld,
     /// A signature is missing, and unsigned nothing goes out.
     Unsigned,
 }
 
 pub(super) type Outcome = Result<(), Stop>;
 
-/// Fills a reply.
+/// Fills a reply. `limit` is what limits how many of them the client gets, if anything does.
 #[inline]
 pub(super) fn resolve(
     reply: &mut Reply<'_>,
     question: &Question<'_>,
     table: &Table,
     client: IpAddr,
+    limit: Option<&RateLimit>,
     desk: &mut Desk,
 ) -> Outcome {
     let client = Client { address: client, told: reply.subnet().map(|subnet| subnet.prefix) };
-    let Desk { rng, counts, notary, now, .. } = desk;
+    let Desk { rng, counts, notary, now, limiter } = desk;
     let mut name = [0; NAME_OCTETS_MAX];
     let Some(lowered) = name.get_mut(..question.name.len()) else { return Ok(()) };
     lowered.copy_from_slice(question.name);
@@ -54,6 +58,7 @@ pub(super) fn resolve(
     let mut walk = Walk {
         signed,
         notary,
+        limit: limit.map(|rules| (&*limiter, rules, *now)),
         owner: reply.question(),
         reply,
         table,
@@ -79,6 +84,8 @@ pub(super) struct Walk<'w, 'a, 't> {
     rng: &'w mut Rng,
     pub(super) counts: &'w mut Counts,
     pub(super) notary: &'w mut Notary,
+    /// What limits the answers to the client, if anything does, and the time.
+    limit: Option<(&'w Limiter, &'w RateLimit, u32)>,
     /// The signatures, if there are any and the client wants them.
     pub(super) signed: Option<&'t Signed>,
     pub(super) rtype: RecordType,
@@ -145,6 +152,15 @@ impl<'t> Walk<'_, '_, 't> {
                 }
             }
         }
+    }
+
+    /// Whether there will be nobody to send a signature to: names at random, asked for in somebody
+    /// else's name, shall not spend what everybody's signatures are made from.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.limit.is_some_and(|(limiter, rules, now)| {
+            let (kind, subject) = self.reply.about();
+            limiter.withholds(rules, self.client.address, kind, subject, now)
+        })
     }
 
     #[inline]

@@ -63,6 +63,9 @@ impl<'t> Walk<'_, '_, 't> {
         };
         let claim = Claim::Expanded { wildcard: node.number(), owner: node.name(), set: *set };
         let of = (zone, node.zone(), signed.epoch());
+        if self.is_withheld() {
+            return Err(Stop::Withheld);
+        }
         let Sealed { signatures, .. } = self.notary.seal(of, name.get(self.name), claim, self.counts)?;
         self.reply.put_set(section, &signatures, owner).ok_or(Stop::Truncated).map(|_| ())
     }
@@ -173,6 +176,9 @@ impl<'t> Walk<'_, '_, 't> {
                 (name, Claim::Lacking { wildcard: node.number(), bitmap })
             }
         };
+        if self.is_withheld() {
+            return Err(Stop::Withheld);
+        }
         let Sealed { nsec, signatures } = self.notary.seal(of, name.get(self.name), claim, self.counts)?;
         for set in nsec.iter().chain([&signatures]) {
             let at = self.reply.put_set(section, set, self.owner).ok_or(Stop::Truncated)?;

@@ -2,8 +2,11 @@
 //! answer signed. Rare, and the one kind of question that allocates; without a key nobody gets
 //! further than a refusal.
 
-use super::answer::{Asker, limit, reply};
+use super::answer::{Asker, judge, limit, reply};
+use super::cookie::Standing;
+use super::counts::Counter;
 use super::desk::Desk;
+use super::limit::{Kind, Sentence};
 use super::message::Packer;
 use super::transfer::head;
 use crate::table::Table;
@@ -36,15 +39,25 @@ pub(super) fn answer(
             answer
         }
         refused => {
+            let rcode = if matches!(refused, Checked::Malformed) { Rcode::FORMERR } else { Rcode::NOTAUTH };
             let mut packer = Packer::new(&head(message, &query.question), room);
-            packer.set_rcode(if matches!(refused, Checked::Malformed) {
-                Rcode::FORMERR
-            } else {
-                Rcode::NOTAUTH
-            });
+            packer.set_rcode(rcode);
+            match judge((Kind::Error, 0), table, asker, Standing::Stranger, desk) {
+                Sentence::Send => {}
+                Sentence::Slip => {
+                    packer.set_rcode(Rcode::NOERROR);
+                    packer.set_truncated();
+                    let answer = packer.finish(query.edns.is_some());
+                    desk.counts.add_rcode(Rcode::NOERROR);
+                    desk.counts.add(Counter::Truncated);
+                    out.get_mut(..answer.len())?.copy_from_slice(&answer);
+                    return Some(answer.len());
+                }
+                Sentence::Drop => return None,
+            }
             let mut answer = packer.finish(query.edns.is_some());
             refused.refusal(&mut answer, now);
-            desk.counts.add_rcode(Rcode::NOTAUTH);
+            desk.counts.add_rcode(rcode);
             answer
         }
     };

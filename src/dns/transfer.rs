@@ -103,13 +103,15 @@ pub(super) fn could_permit(question: &Question<'_>, table: &Table, client: IpAdd
 }
 
 /// Answers a request for what has changed in a zone that came in one datagram. Whole zones are not
-/// sent this way; RFC 5936 §4.2 leaves it undefined.
+/// sent this way; RFC 5936 §4.2 leaves it undefined. Whoever neither is `known` by a cookie nor has
+/// a key may be somebody else than the address says, and gets the newest SOA record, no more.
 #[cold]
 pub(super) fn datagram(
     message: &[u8],
     query: &Query<'_>,
     table: &Table,
     client: IpAddr,
+    known: bool,
     now: u64,
 ) -> Option<Vec<u8>> {
     // Who may fetch the zone is rare enough to be worth a copy.
@@ -118,7 +120,7 @@ pub(super) fn datagram(
         Opened::Stream(outgoing) => outgoing,
     };
     let limit = usize::from(query.edns.as_ref().map_or(PLAIN_UDP_PAYLOAD, payload));
-    if outgoing.from.is_some() {
+    if outgoing.from.is_some() && (known || outgoing.signer.is_some()) {
         let signer = outgoing.signer.clone();
         let message = outgoing.message(limit, now);
         if message.is_some() && outgoing.is_over() {
@@ -126,7 +128,7 @@ pub(super) fn datagram(
         }
         outgoing.signer = signer;
     }
-    // More than fits: the newest SOA record, so that the client comes back over TCP (RFC 1995 §2).
+    // The newest SOA record, so that the client comes back over TCP (RFC 1995 §2).
     outgoing.only_soa();
     outgoing.message(limit, now)
 }

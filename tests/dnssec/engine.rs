@@ -1,6 +1,6 @@
 //! What the engine answers from a signed zone: every answer proves what it says.
 
-use pointsman::dns::{Counter, Transport};
+use pointsman::dns::{Asker, Counter, Transport, answer};
 use pointsman::region::Pick;
 use pointsman::sign::{Algorithm, ZoneKeys};
 use pointsman::table::{Image, Manners};
@@ -213,6 +213,34 @@ fn a_flood_of_names_costs_no_more_than_the_budget() {
         zoo.desk.now += 1;
         let message = zoo.signed("n29.example.com", RecordType::A);
         validator(&keys).check(&message, name("n29.example.com").as_wire(), RecordType::A).unwrap();
+    });
+}
+
+#[test]
+fn who_is_sent_no_more_has_nothing_signed() {
+    let keys = one_key("example.com", Algorithm::Ed25519);
+    let rules = "dns: {rate_limit: {responses_per_second: 10, slip: 2}}\nregions:";
+    let config = zoo::CONFIG.replacen("regions:", rules, 1);
+    zoo_with(&config, &keys, |zoo| {
+        zoo.desk.limiter.prepare(1, &mut fastrand::Rng::with_seed(1));
+        let table = zoo.table;
+        let (mut sent, mut out) = ([0; 2], [0; 1232]);
+        for n in 0..60 {
+            for at in ["", ".wild"] {
+                let query =
+                    ask_signed(name(&format!("n{n}{at}.example.com")).as_wire(), RecordType::A, false);
+                let asker = Asker { client: [192, 0, 2, 1].into(), transport: Transport::Udp };
+                if let Some(len) = answer(&query, &mut out, table, &asker, &mut zoo.desk) {
+                    let message = Message::read(&out[..len]).unwrap();
+                    sent[usize::from(message.flags & 0x200 != 0)] += 1;
+                }
+            }
+        }
+        let counts = &zoo.desk.counts;
+        // Ten of each kind, and of the rest each is counted once.
+        assert_eq!(sent, [20, 50], "{counts:?}");
+        assert_eq!((counts[Counter::RateDropped], counts[Counter::RateSlipped]), (50, 50));
+        assert_eq!(counts[Counter::SealMade], 20);
     });
 }
 
