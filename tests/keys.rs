@@ -213,6 +213,9 @@ fn a_signed_zone_stays_signed_with_its_keys() {
     refused(&daemon, &["reload"], "put keys.json back");
     refused(&daemon, &["check"], "put keys.json back");
     same(&daemon);
+    std::fs::write(&state, "{\"keys\": []}").unwrap();
+    refused(&daemon, &["reload"], "put that directory back");
+    same(&daemon);
     std::fs::rename(&kept, &state).unwrap();
     until("it to be well again", PATIENCE, || trouble(&daemon).is_none());
 

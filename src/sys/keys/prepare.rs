@@ -90,10 +90,10 @@ pub fn prepare_keys(config: &Config, before: Option<&Config>, now: Timestamp) ->
 /// Refuses to begin anew for a zone whose keys are in use.
 fn still_there(zone: &Name, dnssec: &Dnssec, before: Option<&Config>, now: Timestamp) -> Result<(), String> {
     let Some(before) = signed_before(before, zone) else { return Ok(()) };
-    if KeyDirectory::peek(&dnssec.directory)?.is_some_and(|ring| !ring.keys.is_empty()) {
+    if peek_keys(&dnssec.directory)?.is_some() {
         return Ok(());
     }
-    let old = KeyDirectory::peek(&before.directory)?;
+    let old = peek_keys(&before.directory)?;
     if old.is_some_and(|ring| is_free(&ring, &before.policy, now)) {
         return Ok(());
     }
@@ -131,7 +131,7 @@ pub(in crate::sys) fn check_dropped(
             Some(before) => before.policy,
             None => KeyPolicy { timing: ring.timing.unwrap_or_default(), ..KeyPolicy::default() },
         };
-        let words = match KeyDirectory::peek(directory) {
+        let words = match peek_keys(directory) {
             Ok(None) if before.is_none() => continue,
             Ok(Some(ring)) if is_free(&ring, &policy(&ring), now) => continue,
             Ok(None) => lost(name, directory),
@@ -153,6 +153,11 @@ pub(in crate::sys) fn check_dropped(
 fn signed_before<'a>(before: Option<&'a Config>, zone: &Name) -> Option<&'a Dnssec> {
     let before = before.filter(|before| before.mode != Mode::Observe)?;
     signed_zones(before).find(|(signed, _)| signed.name == *zone).map(|(_, dnssec)| dnssec)
+}
+
+/// The state of the keys in a directory, if there are any.
+fn peek_keys(directory: &Path) -> Result<Option<KeyRing>, String> {
+    Ok(KeyDirectory::peek(directory)?.filter(|ring| !ring.keys.is_empty()))
 }
 
 /// Whether nobody relies on any of these keys: none was ever in the zone, or the parent has
