@@ -161,6 +161,7 @@ fn settings_that_cannot_be_are_told() {
         ("{max_ttl: 0s}", "is not between 1s and 720h"),
         ("{algorithm: rsasha256}", "unknown kind `rsasha256`"),
         ("{parent: {servers: [ns1.example.com]}}", "is not an address"),
+        ("", "write `{}` for the defaults"),
     ] {
         let daemon = daemon("key-settings", dnssec, "");
         let said = daemon.cli(&["check"]);
@@ -172,6 +173,92 @@ fn settings_that_cannot_be_are_told() {
     daemon.write("child.zone", &CHILD.replace("ns1  IN", "ns1  300 IN"));
     let said = daemon.cli(&["check"]);
     assert!(said.code == Some(1) && said.err.contains("child.zone:5:"), "{said}");
+}
+
+// ── losses ──
+
+/// What parents and caches rely on goes on being served, whatever becomes of the files.
+#[test]
+fn a_signed_zone_stays_signed_with_its_keys() {
+    let settings = format!("{{{QUICK}, parent: {{servers: [], ds_ttl: 1s, propagation: 0s}}}}");
+    let mut daemon = daemon("key-loss", &settings, "");
+    daemon.start();
+    until_states(&daemon, &["ready"]);
+    let served = answered(daemon.dns(), RecordType::DNSKEY);
+    assert_eq!(served.len(), 1);
+    let directory = daemon.directory().join("state/keys").join(ZONE);
+    let away = daemon.directory().join("away");
+    let same = |daemon: &Daemon| assert_eq!(answered(daemon.dns(), RecordType::DNSKEY), served);
+    let refused = |daemon: &Daemon, arguments: &[&str], words: &str| {
+        let said = daemon.cli(arguments);
+        assert!(!said.succeeded() && said.err.contains(words), "{arguments:?}: {said}");
+    };
+    let trouble = |daemon: &Daemon| daemon.status().signed_zones[0].trouble.clone();
+
+    // The whole directory, and then the state alone.
+    std::fs::rename(&directory, &away).unwrap();
+    until("the loss to be told", PATIENCE, || {
+        trouble(&daemon).is_some_and(|why| why.contains("put that directory back"))
+    });
+    refused(&daemon, &["reload"], "put that directory back");
+    same(&daemon);
+    assert!(!directory.exists(), "nothing is made in its place");
+    std::fs::rename(&away, &directory).unwrap();
+    until("it to be well", PATIENCE, || trouble(&daemon).is_none());
+    let (state, kept) = (directory.join("keys.json"), directory.join("kept"));
+    std::fs::rename(&state, &kept).unwrap();
+    until("that loss to be told", PATIENCE, || {
+        trouble(&daemon).is_some_and(|why| why.contains("put keys.json back"))
+    });
+    refused(&daemon, &["reload"], "put keys.json back");
+    refused(&daemon, &["check"], "put keys.json back");
+    same(&daemon);
+    std::fs::write(&state, "{\"keys\": []}").unwrap();
+    refused(&daemon, &["reload"], "put that directory back");
+    same(&daemon);
+    std::fs::rename(&kept, &state).unwrap();
+    until("it to be well again", PATIENCE, || trouble(&daemon).is_none());
+
+    // Without the section it would be served unsigned, where the parent may point at its key.
+    let signed = std::fs::read_to_string(daemon.directory().join("pointsman.yaml")).unwrap();
+    daemon.write("pointsman.yaml", &signed.replace(&format!(", dnssec: {settings}"), ""));
+    refused(&daemon, &["reload"], "pointsman keys unsign");
+    refused(&daemon, &["check"], "pointsman keys unsign");
+    same(&daemon);
+    std::fs::rename(&directory, &away).unwrap();
+    refused(&daemon, &["reload"], "put that directory back");
+    std::fs::rename(&away, &directory).unwrap();
+
+    // The way that is told leads out.
+    daemon.write("pointsman.yaml", &signed);
+    for more in [None, Some("--ds-gone")] {
+        let order: Vec<_> = ["keys", "unsign", ZONE].into_iter().chain(more).collect();
+        let said = daemon.cli(&order);
+        assert!(said.succeeded(), "{said}");
+    }
+    daemon.write("pointsman.yaml", &signed.replace(&format!(", dnssec: {settings}"), ""));
+    let mut last = None;
+    for _ in 0..60 {
+        let said = daemon.cli(&["reload"]);
+        let done = said.succeeded();
+        last = Some(said);
+        if done {
+            break;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let last = last.unwrap();
+    assert!(last.succeeded(), "{last}");
+    assert!(answered(daemon.dns(), RecordType::DNSKEY).is_empty());
+}
+
+/// What is refused leaves no keys behind.
+#[test]
+fn keys_are_made_only_when_all_secrets_are_there() {
+    let daemon = daemon("key-refused", "{}", "keys: {t.example: {secret: {file: nowhere}}}\n");
+    let said = daemon.cli(&["serve"]);
+    assert!(said.code == Some(1) && said.err.contains("nowhere"), "{said}");
+    assert!(!daemon.directory().join("state/keys").exists());
 }
 
 // ── several sites ──

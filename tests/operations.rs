@@ -469,6 +469,8 @@ fn serves_on_the_sockets_that_systemd_passes() {
         answered = addresses(address, "storefront.gtm.example.com");
         !answered.is_empty()
     });
+    // It answers a moment before it says so.
+    until("the daemon to say that it serves", PATIENCE, || !world.daemon.event("daemon.serving").is_null());
     // It cannot have bound the port itself: this process's own listener is still on it.
     assert_eq!(world.daemon.dns(), address);
     assert_eq!(answered, [EU]);
@@ -883,7 +885,7 @@ fn every_mistake_is_shown_with_its_place_and_its_cure() {
 /// workflows may use.
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let in_config = ["`fra1`", "serve_al", "eu-wset", "prefer", "no address"];
+    let in_config = ["`fra1`", "serve_al", "eu-wset", "prefer", "no records"];
     let beside_it = ["petstroe", "raeder", "CNAMEE", "soon"];
     for words in [&in_config[..], &beside_it] {
         let scratch = Scratch::new("all-broken");

@@ -345,7 +345,11 @@ fn says_why_it_cannot_listen_and_what_to_do() {
             && why.contains("another process has it"),
         "{why}"
     );
-    let udp_only = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // A port that somebody has over UDP and nobody over TCP.
+    let free_over_tcp =
+        |socket: &UdpSocket| std::net::TcpListener::bind(socket.local_addr().unwrap()).is_ok();
+    let udp_only =
+        std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap()).find(free_over_tcp).unwrap();
     let taken = udp_only.local_addr().unwrap();
     let why = Sockets::bind(&[taken], 1).unwrap_err().to_string();
     assert!(

@@ -21,14 +21,11 @@ use crate::serve::Sockets;
 use crate::sys::{self, Format, Passed, Predecessor, Succession, Systemd};
 
 pub(super) fn run(common: &Common, log: Format) -> Done {
-    let (setup, warnings) = sys::load_to_serve(&common.config).map_err(|mistakes| {
+    let (setup, warnings) = sys::load_to_serve(&common.config, None).map_err(|mistakes| {
         let config = common.config.display();
         Exit::No(format!("{}{config} has mistakes; nothing was started", mistakes.render(colour(true))))
     })?;
     complain(&warnings.render(colour(true)));
-    let keys =
-        sys::load_transfer_keys(&setup.config).map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
-    let setup = setup.armed(keys, None);
     sys::start_logging(log).map_err(Exit::Missing)?;
     let (predecessor, mut passed) = match Predecessor::find().map_err(Exit::Missing)? {
         Some((predecessor, passed)) => (Some(predecessor), passed),

@@ -840,6 +840,20 @@ pub enum Store {
     },
 }
 
+impl Store {
+    /// Where a zone's keys are kept if nothing else is said: its name, such that it is one path
+    /// component.
+    pub fn key_directory(&self, zone: &Name) -> PathBuf {
+        let Self::Embedded { path } = self;
+        let text = zone.to_string();
+        let name = match text.trim_end_matches('.') {
+            "" => "root".to_owned(),
+            name => name.replace('/', "%2f"),
+        };
+        path.join("keys").join(name)
+    }
+}
+
 impl Config {
     /// The directory for state of this site.
     pub fn state_directory(&self) -> &std::path::Path {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,31 @@ use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
 use crate::sign::{Algorithm, Layout};
 use crate::wire::Name;
+
+/// A section that turns something on. Left empty it would turn it off, without a word.
+fn not_empty<'de, D: Deserializer<'de>, T: Deserialize<'de>>(section: D) -> Result<Option<T>, D::Error> {
+    struct Section<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a mapping")
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+            Err(E::custom(
+                "expected a mapping, found nothing: write `{}` for the defaults, or leave the key out",
+            ))
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, section: D) -> Result<Self::Value, D::Error> {
+            T::deserialize(section).map(Some)
+        }
+    }
+
+    section.deserialize_option(Section(PhantomData))
+}
 
 /// The whole file.
 #[derive(Deserialize, Debug)]
@@ -114,6 +140,7 @@ pub struct Dns {
     pub chaos: Chaos,
     pub cookies: Cookies,
     pub unverified_udp_max: Option<Placed<usize>>,
+    #[serde(deserialize_with = "not_empty")]
     pub rate_limit: Option<RateLimit>,
     pub signatures_per_second: Option<Placed<usize>>,
 }
@@ -154,6 +181,7 @@ pub struct Zone {
     pub primary: Option<Placed<String>>,
     #[serde(default)]
     pub transfer: Transfer,
+    #[serde(default, deserialize_with = "not_empty")]
     pub dnssec: Option<Placed<Dnssec>>,
 }
 

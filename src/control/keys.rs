@@ -223,6 +223,11 @@ impl Tending {
                 ring.ok_or_else(|| format!("there are no keys in {}", self.dnssec.directory.display()))?;
             return Ok(Moved { made: Vec::new(), turns: Vec::new(), ring });
         }
+        // Looked at before it is locked, which would make it.
+        let there = KeyDirectory::peek(&self.dnssec.directory)?.is_some_and(|ring| !ring.keys.is_empty());
+        if self.in_force.is_some() && !there {
+            return Err(sys::lost_keys(&self.zone, &self.dnssec.directory));
+        }
         let directory = KeyDirectory::lock(&self.dnssec.directory)?;
         let before = directory.ring()?;
         let mut ring = before.clone();

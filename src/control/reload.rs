@@ -39,11 +39,7 @@ impl Reloader {
     pub async fn reload(&self) -> Result<String, String> {
         let path = self.path.clone();
         info!(event = "daemon.reloading", path = %path.display(), "reading {}", path.display());
-        let read = move |before: &Setup| {
-            let (setup, warnings) = sys::load_to_serve(&path)?;
-            let keys = sys::load_transfer_keys(&setup.config)?;
-            Ok((setup.armed(keys, Some(before)), warnings))
-        };
+        let read = move |before: &Setup| sys::load_to_serve(&path, Some(before));
         self.take_over(read, "the configuration that runs goes on").await
     }
 

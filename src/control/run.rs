@@ -352,6 +352,8 @@ impl Control {
             Mail::Keys(setup, zones, keys) => self.keys(&setup, zones, keys),
             Mail::Reconfigure(setup, signed, reply) => {
                 let said = self.reconfigure(setup, signed, inputs).await;
+                // Whoever is told that it is taken over finds it served.
+                self.decide();
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(said);
             }

@@ -22,6 +22,9 @@ use crate::table::{Image, Signed, Signing};
 const NICE: i32 = 10;
 /// If signing broke it is tried again after this.
 const RETRY: Duration = Duration::from_secs(60);
+/// A clock that goes back by no more than this is being disciplined, not set. Signatures begin to
+/// hold well before they are made: so little does no harm.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
 
 /// Signs all that stands still in the zones that have keys. Takes about 20 µs for each signature
 /// and processor: not to be called on the loop.
@@ -52,6 +55,12 @@ pub(super) fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>>
     Some(signed)
 }
 
+/// Whether signatures that are due at some time, and were made at another, are to be made now.
+fn is_due(due: Option<Timestamp>, made: Option<Timestamp>, now: Timestamp) -> bool {
+    let ahead = |made: Timestamp| now.saturating_add(CLOCK_STEP).is_ok_and(|bound| made > bound);
+    due.is_some_and(|due| due <= now) || made.is_some_and(ahead)
+}
+
 /// For which image, and what.
 type Made = (Arc<Image>, Option<Arc<Signed>>);
 
@@ -59,6 +68,8 @@ type Made = (Arc<Image>, Option<Arc<Signed>>);
 pub(super) struct Signatures {
     keys: Vec<Arc<ZoneKeys>>,
     due: Option<Timestamp>,
+    /// When those there are were made, by the clock of that moment.
+    made: Option<Timestamp>,
     work: Option<JoinHandle<Made>>,
     /// Keys changed while signatures were made with those before.
     outdated: bool,
@@ -67,12 +78,15 @@ pub(super) struct Signatures {
 impl Signatures {
     /// Takes over signatures that are in the table, and the keys that made them.
     pub(super) fn of(keys: Vec<Arc<ZoneKeys>>, signed: Option<&Arc<Signed>>) -> Self {
-        Self { keys, due: signed.map(|signed| signed.renew_at()), work: None, outdated: false }
+        let due = signed.map(|signed| signed.renew_at());
+        let made = signed.map(|signed| signed.made_at());
+        Self { keys, due, made, work: None, outdated: false }
     }
 
-    /// Begins to make signatures if it is time to.
+    /// Begins to make signatures if it is time to: they come to their end, or are from the future.
+    /// A clock that was ahead and was set right leaves signatures that do not hold yet.
     pub(super) fn renew(&mut self, setup: &Arc<Setup>, now: Timestamp) {
-        if self.work.is_none() && self.due.is_some_and(|due| due <= now) {
+        if self.work.is_none() && is_due(self.due, self.made, now) {
             self.begin(Arc::clone(setup));
         }
     }
@@ -106,6 +120,7 @@ impl Signatures {
             match ended {
                 Ok((image, signed)) if Arc::ptr_eq(&image, &setup.image) && !self.outdated => {
                     self.due = signed.as_ref().map(|signed| signed.renew_at());
+                    self.made = signed.as_ref().map(|signed| signed.made_at());
                     return signed;
                 }
                 // A reload was quicker, or other keys were.
@@ -113,8 +128,26 @@ impl Signatures {
                 Err(broken) => {
                     error!(event = "dnssec.broken", "signatures could not be made: {broken}");
                     self.due = Clock.now().wall.checked_add(RETRY).ok();
+                    // Until then, also if they were to be made because they are from the future.
+                    self.made = None;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_from_the_future_are_made_anew_at_once() {
+        let at = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        assert!(!is_due(at(2_000_000), at(999_999), now));
+        assert!(is_due(at(1_000_000), at(999_999), now), "their time has come");
+        assert!(is_due(at(20_000_000), at(1_000_060), now), "the clock was ahead by a minute");
+        assert!(!is_due(at(2_000_000), at(1_000_003), now), "the clock is being disciplined");
+        assert!(!is_due(None, None, now), "there are none");
     }
 }

@@ -86,7 +86,11 @@ impl Succession {
             .spawn()?;
         let successor = Successor { child, line, served: false };
         let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
-        send_sockets(&successor.line, &sockets)?;
+        match send_sockets(&successor.line, &sockets) {
+            // It has ended already: whoever waits for it is told how.
+            Err(why) if matches!(why.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            sent => sent?,
+        }
         Ok(successor)
     }
 }

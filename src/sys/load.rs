@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cuts::check_cuts;
 use super::geo::load_world;
-use super::keys::{load_keys, prepare_keys};
+use super::keys::{check_dropped, load_keys, prepare_keys};
 use super::secrets::cookie_secrets;
+use super::tsig::load_transfer_keys;
 use crate::base::{Mistakes, Place, Source, Timestamp, show_span};
 use crate::config::{self, Config, Surroundings};
 use crate::decide::Setup;
@@ -23,27 +25,40 @@ use crate::zone::{self, Zone};
 /// Every mistake in the configuration, its zones, its keys and its workflows. Warnings come with
 /// the setup.
 pub fn load(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
-    load_with(path, |_, _| Ok(Mistakes::default()), |_, _| Vec::new())
+    load_with(path, None, |_, _| Ok(Mistakes::default()), |_, _| Vec::new())
 }
 
 /// Reads a configuration in order to serve it: keys of signed zones are made where they are
 /// missing, and moved on where that is due, if everything else is sound. Secrets are read, which
-/// need not be where a configuration is merely looked at.
+/// need not be where a configuration is merely looked at. It may follow a setup that is served.
 ///
 /// # Errors
 /// As for [`load`]; or keys can be neither made nor moved, or secrets cannot be read or are none.
-pub fn load_to_serve(path: &Path) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
-    load_with(path, prepare_keys, cookie_secrets)
+pub fn load_to_serve(path: &Path, before: Option<&Setup>) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
+    let served = before.map(|before| &*before.config);
+    let mut transfer_keys = Arc::default();
+    // All secrets are read before anything is written: what is refused leaves nothing behind.
+    let secrets = |config: &Config, mistakes: &mut Mistakes| {
+        match load_transfer_keys(config) {
+            Ok(keys) => transfer_keys = keys,
+            Err(more) => mistakes.extend(more),
+        }
+        cookie_secrets(config, mistakes)
+    };
+    let prepare = |config: &Config, now| prepare_keys(config, served, now);
+    let (setup, warnings) = load_with(path, served, prepare, secrets)?;
+    Ok((setup.armed(transfer_keys, before), warnings))
 }
 
 fn load_with(
     path: &Path,
+    before: Option<&Config>,
     prepare: impl FnOnce(&Config, Timestamp) -> Result<Mistakes, Mistakes>,
-    cookie_secrets: impl FnOnce(&Config, &mut Mistakes) -> Vec<CookieSecret>,
+    secrets: impl FnOnce(&Config, &mut Mistakes) -> Vec<CookieSecret>,
 ) -> Result<(Arc<Setup>, Mistakes), Mistakes> {
     let (config, mut mistakes) = load_config(path)?;
     check_certificate(&config, &mut mistakes);
-    let cookie_secrets = cookie_secrets(&config, &mut mistakes);
+    let cookie_secrets = secrets(&config, &mut mistakes);
     let zones = load_zones(&config, &mut mistakes);
     let workflows = load_workflows(&config, &mut mistakes);
     let world = load_world(&config.geo).map(|(world, warnings)| {
@@ -56,6 +71,8 @@ fn load_with(
     });
     check_ttls(&zones, &config, &mut mistakes);
     check_unsigned(&zones, &config, &mut mistakes);
+    check_dropped(&config, before, Clock.now().wall, &mut mistakes);
+    check_cuts(&zones, &config, &mut mistakes);
     if mistakes.fatal() {
         return Err(mistakes.sorted());
     }
@@ -205,6 +222,10 @@ pub fn reload_zone(setup: &Setup, name: &Name) -> Result<(Setup, Mistakes), Mist
         let (read, warnings) = read.map_err(Mistakes::sorted)?;
         mistakes.extend(warnings);
         zones.push(read);
+    }
+    check_cuts(&zones, config, &mut mistakes);
+    if mistakes.fatal() {
+        return Err(mistakes.sorted());
     }
     let (image, more) = Image::build(&zones, config).map_err(Mistakes::sorted)?;
     mistakes.extend(more);

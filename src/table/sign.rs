@@ -33,6 +33,7 @@ pub struct Signing<'a> {
     zones: Vec<Option<SignedZone>>,
     nodes: Vec<u32>,
     epoch: u64,
+    made_at: Timestamp,
     renew_at: Timestamp,
 }
 
@@ -58,6 +59,7 @@ impl<'a> Signing<'a> {
             services,
             nodes: image.nodes().map(|node| node.number()).collect(),
             epoch: now.as_nanosecond() as u64,
+            made_at: now,
             renew_at: renew_at(&zones, now),
             zones,
         })
@@ -83,7 +85,14 @@ impl<'a> Signing<'a> {
     pub fn finish(self, parts: Vec<Part>) -> Signed {
         let mut parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let unions = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.unions)).collect();
-        Signed { parts, zones: self.zones, unions, epoch: self.epoch, renew_at: self.renew_at }
+        Signed {
+            parts,
+            zones: self.zones,
+            unions,
+            epoch: self.epoch,
+            made_at: self.made_at,
+            renew_at: self.renew_at,
+        }
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Signed {
     pub(super) zones: Vec<Option<SignedZone>>,
     pub(super) unions: HashMap<SetDigest, Box<[u8]>>,
     pub(super) epoch: u64,
+    pub(super) made_at: Timestamp,
     pub(super) renew_at: Timestamp,
 }
 
@@ -110,6 +111,11 @@ impl Signed {
     /// Signatures over sets that unite regions of a service, by what is signed ([`SetDigest`]).
     pub(super) fn union(&self, digest: &SetDigest) -> Option<&[u8]> {
         self.unions.get(digest).map(|records| &**records)
+    }
+
+    /// When all of this was made.
+    pub fn made_at(&self) -> Timestamp {
+        self.made_at
     }
 
     /// When all of this is to be made anew.

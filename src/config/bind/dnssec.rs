@@ -1,7 +1,6 @@
 //! How zones are signed.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Binder;
@@ -38,10 +37,9 @@ impl Binder<'_> {
             signatures: self.signature_times(&spec.signature),
             timing,
         };
-        let Store::Embedded { path: state } = store;
         let directory = match &spec.directory {
             Some(directory) => self.path(directory),
-            None => state.join("keys").join(directory_of(&zone.value)),
+            None => store.key_directory(&zone.value),
         };
         let servers = spec.parent.servers.as_ref();
         let parent = servers.map(|servers| servers.iter().filter_map(|text| self.server(text)).collect());
@@ -160,24 +158,21 @@ impl Binder<'_> {
     }
 }
 
-/// The directory of a zone's keys: its name, such that it is one path component.
-fn directory_of(zone: &Name) -> PathBuf {
-    let text = zone.to_string();
-    match text.trim_end_matches('.') {
-        "" => "root".into(),
-        name => name.replace('/', "%2f").into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
     fn a_zone_has_one_directory() {
-        let directory = |name: &str| directory_of(&Name::parse(name).unwrap());
-        assert_eq!(directory("gtm.example.com"), PathBuf::from("gtm.example.com"));
-        assert_eq!(directory("0/25.2.0.192.in-addr.arpa"), PathBuf::from("0%2f25.2.0.192.in-addr.arpa"));
-        assert_eq!(directory("."), PathBuf::from("root"));
+        let store = Store::Embedded { path: PathBuf::from("state") };
+        let directory = |name: &str| store.key_directory(&Name::parse(name).unwrap());
+        assert_eq!(directory("gtm.example.com"), PathBuf::from("state/keys/gtm.example.com"));
+        assert_eq!(
+            directory("0/25.2.0.192.in-addr.arpa"),
+            PathBuf::from("state/keys/0%2f25.2.0.192.in-addr.arpa")
+        );
+        assert_eq!(directory("."), PathBuf::from("state/keys/root"));
     }
 }

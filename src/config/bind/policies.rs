@@ -58,9 +58,18 @@ impl Binder<'_> {
             return None;
         }
         extent.depth += 1;
+        let told = self.mistakes.errors();
         let policy =
             read::<spec::Policy>(node, self.mistakes).and_then(|spec| self.made_of(spec, node, extent));
         extent.depth -= 1;
+        // A part that gives nothing would answer some clients with nothing, however fit the others are.
+        if let Some(empty) = policy.as_ref().filter(|policy| policy.regions().is_empty())
+            && self.mistakes.errors() == told
+        {
+            self.mistakes
+                .error(&node.place, format!("this `{}` names no region: it could never answer", empty.word()))
+                .help("list at least one region, or leave the whole part out");
+        }
         policy
     }
 
@@ -200,6 +209,7 @@ impl Binder<'_> {
                 .help("write a rule for each; what says most about a client is tried first");
             return None;
         }
+        let told = self.mistakes.errors();
         let who = if let Some(labels) = networks {
             Who::Networks(self.each_once(labels, "network", seen, |label| Ok(label.to_owned())))
         } else if let Some(numbers) = asns {
@@ -216,6 +226,12 @@ impl Binder<'_> {
             Who::Countries(list) => list.is_empty(),
             Who::Continents(list) => list.is_empty(),
         };
+        if is_empty && self.mistakes.errors() == told {
+            let word = who.to_string();
+            self.mistakes
+                .error(&rule.place, format!("`{}` lists nobody: the rule never holds", word.trim_end()))
+                .help("list whom the rule is for, or take it out");
+        }
         (!is_empty).then_some(who)
     }
 
@@ -293,5 +309,65 @@ fn parse_continent(text: &String) -> Result<[u8; 2], String> {
     match <[u8; 2]>::try_from(text.as_bytes()) {
         Ok(code) if CONTINENTS.contains(&text.as_str()) => Ok(code),
         _ => Err(format!("`{text}` is not a continent: one of {}", CONTINENTS.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::Source;
+    use crate::config::{Surroundings, parse};
+
+    /// What is said of a service with this policy.
+    fn said(policy: &str) -> String {
+        let around = Surroundings { directory: "/etc/x".into(), state: None, runtime: None, processors: 1 };
+        let text = format!(
+            "\
+version: 1
+mode: answer
+site: {{name: a}}
+listen: {{dns: [\"127.0.0.1:53\"]}}
+regions: {{eu: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}}}
+zones: [{{name: x.test, file: x.zone}}]
+services:
+  s: {{names: [s.x.test], policy: {policy}, answers: {{eu: {{a: [192.0.2.1]}}}}}}
+"
+        );
+        let mistakes = parse(&Source::new("c.yaml", text), &around)
+            .map_or_else(|mistakes| mistakes, |(_, warnings)| warnings);
+        mistakes.render(false)
+    }
+
+    #[test]
+    fn no_part_may_be_empty() {
+        for (policy, message, underlined) in [
+            ("{failover: [eu, {failover: []}]}", "this `failover` names no region", "{failover: []}"),
+            ("{failover: [eu, {sticky: {among: []}}]}", "this `sticky` names no region", "{sticky:"),
+            ("{failover: [eu, {nearest: []}]}", "this `nearest` names no region", "{nearest: []}"),
+            (
+                "{geo: {rules: [{countries: [DE], to: eu}], default: {failover: []}}}",
+                "this `failover` names no region",
+                "{failover: []}",
+            ),
+            (
+                "{weighted: [{weight: 50, to: eu}, {weight: 50, to: {failover: []}}]}",
+                "this `failover` names no region",
+                "{failover: []}",
+            ),
+            (
+                "{geo: {rules: [{countries: [], to: eu}], default: eu}}",
+                "`countries` lists nobody",
+                "{countries: []",
+            ),
+            ("{sticky: {among: []}}", "this `sticky` names no region", "{sticky:"),
+        ] {
+            let said = said(policy);
+            assert!(said.starts_with("error: ") && said.contains(message), "{policy}: {said}");
+            assert_eq!(said.matches("error: ").count(), 1, "the parts around it are not to blame: {said}");
+            let line = said.lines().find(|line| line.contains("policy: ")).unwrap();
+            let marks = said.lines().find(|line| line.contains('^')).unwrap();
+            let at = marks.find('^').unwrap();
+            assert!(line[at..].starts_with(underlined), "{policy}: {said}");
+        }
+        assert_eq!(said("{failover: [eu]}"), "");
     }
 }

@@ -1,11 +1,11 @@
 //! Services: their names, policies, answers and bounds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::Binder;
-use crate::base::{show_span, stable_hash};
-use crate::config::model::{Failback, Objectives, Service, SwitchedBy, TtlBounds, ZoneFile};
+use crate::base::{RegionId, show_span, stable_hash};
+use crate::config::model::{Failback, Objectives, Records, Service, SwitchedBy, TtlBounds, ZoneFile};
 use crate::config::policy::Policy;
 use crate::config::read::{Entries, Placed};
 use crate::config::spec;
@@ -48,6 +48,7 @@ impl Binder<'_> {
         service: spec::Service,
         zones: &[ZoneFile],
     ) -> Option<Service> {
+        let told = self.mistakes.errors();
         let (policy, rules) = self.policy(&service.policy)?;
         let regions = policy.regions();
         let answers = self.answers(&service.answers, &service.names, zones);
@@ -72,6 +73,30 @@ impl Binder<'_> {
             self.mistakes
                 .error(&service.policy.place, "`all` would give several CNAMEs, and a name has one at most")
                 .help("use `weighted`, or give addresses");
+        }
+        // What could not be read is not missing.
+        let are_read = self.mistakes.errors() == told;
+        for (region, _) in service.answers.iter().filter(|_| are_read) {
+            let id = self.regions.id(region).filter(|id| regions.contains(id));
+            let Some(given) = id.and_then(|id| answers.get(&id)) else { continue };
+            // An alias answers every type, with what it leads to.
+            if given.is_empty() || given.set(RecordType::CNAME).is_some() {
+                continue;
+            }
+            for (rtype, giver) in only_elsewhere(given, &regions, &answers) {
+                let giver = self.regions.name(giver).clone();
+                self.mistakes
+                    .warn(
+                        &region.place,
+                        format!(
+                            "clients sent to {} get no {rtype} record, those sent to {giver} do",
+                            region.value
+                        ),
+                    )
+                    .help(
+                        "who asks for that type alone finds nothing there: give every region the same types",
+                    );
+            }
         }
         let ttl = self.ttl(service.ttl.as_ref());
         let failback = match (service.failback, service.switched_by) {
@@ -119,7 +144,65 @@ impl Binder<'_> {
     }
 }
 
+/// The types that some region gives and this one does not, each with the first that does.
+fn only_elsewhere(
+    given: &Records,
+    regions: &[RegionId],
+    answers: &BTreeMap<RegionId, Records>,
+) -> Vec<(RecordType, RegionId)> {
+    let mut lacks: Vec<(RecordType, RegionId)> = Vec::new();
+    for region in regions {
+        let types =
+            answers.get(region).into_iter().flat_map(|records| records.sets().map(|(rtype, _)| rtype));
+        for rtype in types.filter(|rtype| *rtype != RecordType::CNAME && given.set(*rtype).is_none()) {
+            if lacks.iter().all(|(known, _)| *known != rtype) {
+                lacks.push((rtype, *region));
+            }
+        }
+    }
+    lacks
+}
+
 /// Whether the policy may give several regions at once.
 fn unites(policy: &Policy) -> bool {
     matches!(policy, Policy::All(parts) if parts.len() > 1) || policy.parts().any(unites)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::base::Source;
+    use crate::config::{Surroundings, parse};
+
+    /// The warnings about a service of two regions that gives these answers.
+    fn warned(answers: &str) -> String {
+        let around = Surroundings { directory: "/etc/x".into(), state: None, runtime: None, processors: 1 };
+        let text = format!(
+            "\
+version: 1
+mode: answer
+site: {{name: a}}
+listen: {{dns: [\"127.0.0.1:53\"]}}
+regions:
+  eu: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}
+  us: {{layers: {{reach: [{{tcp: {{address: \"127.0.0.1:1\"}}}}]}}}}
+zones: [{{name: x.test, file: x.zone}}]
+services:
+  s: {{names: [s.x.test], policy: {{failover: [eu, us]}}, answers: {answers}}}
+"
+        );
+        let read = parse(&Source::new("c.yaml", text), &around);
+        let (_, warnings) = read.unwrap_or_else(|mistakes| panic!("{}", mistakes.render(false)));
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn regions_that_lack_a_type_are_told_of() {
+        let said = warned("{eu: {aaaa: [\"2001:db8::1\"]}, us: {a: [192.0.2.1]}}");
+        assert!(said.contains("clients sent to eu get no A record, those sent to us do"), "{said}");
+        assert!(said.contains("clients sent to us get no AAAA record, those sent to eu do"), "{said}");
+        assert!(said.lines().all(|line| line.starts_with("c.yaml:10:")), "{said}");
+        let said = warned("{eu: {a: [192.0.2.2], txt: [x]}, us: {a: [192.0.2.1]}}");
+        assert!(said.contains("sent to us get no TXT") && said.lines().count() == 1, "{said}");
+        assert_eq!(warned("{eu: {a: [192.0.2.2]}, us: {a: [192.0.2.1]}}"), "");
+    }
 }

@@ -61,9 +61,14 @@ impl Binder<'_> {
                 dynamic_names.filter(|dynamic| dynamic.value == DynamicNames::CurrentAnswer)
                 && zone.serial.value == SerialPolicy::Keep
             {
+                // A signed zone keeps the serial of its file: the usual cure is none there.
+                let cure = match dnssec {
+                    Some(_) => "a signed zone keeps the serial in its file: write `dynamic_names: leave_out`",
+                    None => "let the zone count by itself: `serial: increment`",
+                };
                 self.mistakes
                     .error(&dynamic.place, "the serial in the zone's file does not move when an answer does")
-                    .help("let the zone count by itself: `serial: increment`");
+                    .help(cure);
             }
             if dnssec.is_some() && zone.serial.value != SerialPolicy::Keep {
                 self.mistakes
@@ -79,6 +84,15 @@ impl Binder<'_> {
                 dynamic_names: dynamic_names.map_or(DynamicNames::default(), |dynamic| dynamic.value),
                 unsigned: zone.transfer.unsigned,
             };
+            if let Some(dnssec) = dnssec.as_ref().filter(|_| !transfer.allow.is_empty() && !transfer.unsigned)
+            {
+                self.mistakes
+                    .warn(
+                        &dnssec.place,
+                        format!("{} is signed here: those under `allow` get nothing", zone.name.value),
+                    )
+                    .help("`unsigned: true` under `transfer:` gives it without signatures to a server that signs it itself");
+            }
             if zone.transfer.allow.len().max(zone.transfer.notify.len()) > PEERS_MAX {
                 let message = format!("more than {PEERS_MAX} servers for one zone");
                 self.mistakes.error(&zone.name.place, message);
@@ -215,9 +229,10 @@ impl Binder<'_> {
                         &zone.place,
                         format!("{some} from a service: what do secondary servers of {} get?", zone.name),
                     )
-                    .help(
-                        "`dynamic_names: leave_out` (nothing) or `current_answer` (the answer of the moment)",
-                    );
+                    .help(match zone.dnssec {
+                        Some(_) => "`dynamic_names: leave_out` (nothing)",
+                        None => "`dynamic_names: leave_out` (nothing) or `current_answer` (the answer of the moment)",
+                    });
                 continue;
             }
             match zone.transfer.dynamic_names {
@@ -304,11 +319,31 @@ services:
             ("serial: increment", "one of them has to keep the serial", "primary: a"),
             ("serial: unixtime, primary: c", "there is no site `c`", "a, b"),
             ("primary: a", "means nothing", "serial: increment"),
+            (
+                "transfer: {allow: [{key: peer}], dynamic_names: current_answer}, dnssec: {}",
+                "does not move",
+                "write `dynamic_names: leave_out`",
+            ),
+            (
+                "transfer: {allow: [{key: peer}], dynamic_names: leave_out}, dnssec: {}",
+                "x.test. is signed here: those under `allow` get nothing",
+                "`unsigned: true`",
+            ),
             ("serial: increment, primary: a, dnssec: {}", "signed zone's SOA record", "keep the serial"),
         ] {
             let said = said(zone);
             assert!(said.contains(complaint) && said.contains(cure), "{zone}: {said}");
             assert!(said.contains("c.yaml:"), "{said}");
+        }
+    }
+
+    #[test]
+    fn signed_zones_get_advice_that_they_can_follow() {
+        for dynamic in ["", ", dynamic_names: current_answer"] {
+            let said =
+                said(&format!("transfer: {{allow: [{{key: peer}}], unsigned: true{dynamic}}}, dnssec: {{}}"));
+            assert!(said.contains("leave_out") && !said.contains("serial: increment"), "{said}");
+            assert!(!said.contains("get nothing") && !said.contains("or `current_answer`"), "{said}");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::sign::{
 use crate::wire::Name;
 
 const RING: &str = "keys.json";
+const KEY_ENDING: &str = "pem";
 const LOCK: &str = "lock";
 /// Whoever holds the lock writes a few small files; longer than this, something is wrong.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -58,15 +59,23 @@ impl KeyDirectory {
     /// The state of the keys in a directory, as it stands; none if there never were any.
     ///
     /// # Errors
-    /// It cannot be read, or is not what it should be.
+    /// It cannot be read, is not what it should be, or is gone while keys are there.
     pub fn peek(path: &Path) -> Result<Option<KeyRing>, String> {
-        let file = path.join(RING);
         if !path.exists() {
             return Ok(None);
         }
         files::check_directory(path)?;
-        let Some(text) = files::read_open(&file)? else { return Ok(None) };
-        serde_json::from_slice(&text).map(Some).map_err(|why| format!("{}: {why}", file.display()))
+        match (read_ring(path)?, any_key_file(path)?) {
+            (Some(ring), _) => Ok(Some(ring)),
+            (None, None) => Ok(None),
+            // Keys made beside these would sign a zone whose parent points at one of these.
+            (None, Some(key)) => Err(format!(
+                "{} is there, but {RING} beside it is gone, which says what that key is for: put {RING} back \
+                 from a copy; or, if no parent has ever pointed at the zone's keys, move them out of {}",
+                key.display(),
+                path.display()
+            )),
+        }
     }
 
     /// The state of the keys.
@@ -82,7 +91,7 @@ impl KeyDirectory {
     /// # Errors
     /// It cannot be written; then what was written before stays.
     pub fn save(&self, ring: &KeyRing) -> Result<(), String> {
-        let before = self.ring()?;
+        let before = read_ring(&self.path)?.unwrap_or_default();
         let mut text = serde_json::to_vec_pretty(ring).expect("states are texts and numbers");
         text.push(b'\n');
         files::write(&self.path.join(RING), &text)?;
@@ -104,6 +113,11 @@ impl KeyDirectory {
         role: Role,
         now: Timestamp,
     ) -> Result<u16, String> {
+        // A key file without any ring looks like a ring that was lost; whoever is killed between
+        // the two must not leave that behind.
+        if read_ring(&self.path)?.is_none() {
+            self.save(&KeyRing::new())?;
+        }
         for _ in 0..DRAWS_MAX {
             let (key, document) = SigningKey::generate(algorithm, role.flags(), &SystemRandom::new())
                 .map_err(|why| why.to_string())?;
@@ -211,6 +225,23 @@ pub fn zone_keys(zone: &Name, dnssec: &Dnssec, ring: &KeyRing) -> Result<ZoneKey
         .map_err(|why| format!("the keys in {} do not sign {zone}: {why}", dnssec.directory.display()))
 }
 
+fn read_ring(directory: &Path) -> Result<Option<KeyRing>, String> {
+    let file = directory.join(RING);
+    let Some(text) = files::read_open(&file)? else { return Ok(None) };
+    serde_json::from_slice(&text).map(Some).map_err(|why| format!("{}: {why}", file.display()))
+}
+
+fn any_key_file(directory: &Path) -> Result<Option<PathBuf>, String> {
+    let failed = |why: std::io::Error| format!("cannot read {}: {why}", directory.display());
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == KEY_ENDING) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
 fn key_file(directory: &Path, algorithm: Algorithm, tag: u16) -> PathBuf {
-    directory.join(format!("{}-{tag:05}.pem", algorithm.number()))
+    directory.join(format!("{}-{tag:05}.{KEY_ENDING}", algorithm.number()))
 }

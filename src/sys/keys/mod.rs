@@ -16,4 +16,5 @@ mod pem;
 mod prepare;
 
 pub use directory::{KeyDirectory, signing_key, zone_keys};
-pub use prepare::{Moved, load_keys, prepare_keys, signed_zones, step_keys};
+pub(super) use prepare::check_dropped;
+pub use prepare::{Moved, load_keys, lost, prepare_keys, signed_zones, step_keys};

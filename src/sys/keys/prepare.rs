@@ -1,5 +1,6 @@
 //! Keys of all zones of a configuration: made where they are missing, moved on where it is time.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::directory::{KeyDirectory, zone_keys};
@@ -55,19 +56,22 @@ fn unlike(ring: &KeyRing, policy: &KeyPolicy) -> Option<String> {
 }
 
 /// Makes and moves the keys of all zones, before they are loaded to be served. With several sites
-/// nothing is made or moved: every site has the files that an operator gave it.
+/// nothing is made or moved: every site has the files that an operator gave it. Nor is a key made
+/// for a zone that is signed already, by the configuration before: its keys are lost.
 ///
 /// # Errors
 /// Where a zone's keys cannot be made or moved. Warnings say what was made.
-pub fn prepare_keys(config: &Config, now: Timestamp) -> Result<Mistakes, Mistakes> {
+pub fn prepare_keys(config: &Config, before: Option<&Config>, now: Timestamp) -> Result<Mistakes, Mistakes> {
     let mut mistakes = Mistakes::default();
     // A daemon that only observes serves nothing: no change could ever be in force.
     if config.sites.len() > 1 || config.mode == Mode::Observe {
         return Ok(mistakes);
     }
     for (zone, dnssec) in signed_zones(config) {
-        let moved = KeyDirectory::lock(&dnssec.directory)
-            .and_then(|directory| step_keys(&directory, &dnssec.policy, now));
+        let moved = still_there(&zone.name, dnssec, before, now).and_then(|()| {
+            let directory = KeyDirectory::lock(&dnssec.directory)?;
+            step_keys(&directory, &dnssec.policy, now)
+        });
         match moved {
             Ok(Moved { made, .. }) if made.is_empty() => {}
             Ok(Moved { made, .. }) => {
@@ -81,6 +85,86 @@ pub fn prepare_keys(config: &Config, now: Timestamp) -> Result<Mistakes, Mistake
         }
     }
     mistakes.unless_fatal(Some(())).map(|((), warnings)| warnings)
+}
+
+/// Refuses to begin anew for a zone whose keys are in use.
+fn still_there(zone: &Name, dnssec: &Dnssec, before: Option<&Config>, now: Timestamp) -> Result<(), String> {
+    let Some(before) = signed_before(before, zone) else { return Ok(()) };
+    if peek_keys(&dnssec.directory)?.is_some() {
+        return Ok(());
+    }
+    let old = peek_keys(&before.directory)?;
+    if old.is_some_and(|ring| is_free(&ring, &before.policy, now)) {
+        return Ok(());
+    }
+    Err(lost(zone, &dnssec.directory))
+}
+
+/// What is told where a zone is served with keys whose files are gone.
+pub fn lost(zone: &Name, directory: &Path) -> String {
+    format!(
+        "{zone} is signed with keys that are no longer in {}: put that directory back, or a copy of it; \
+         other keys would not fit what the parent points at",
+        directory.display()
+    )
+}
+
+/// Looks whether a zone is to be served without signatures while others still rely on them:
+/// a parent that points at its keys, or a cache that knows of that (RFC 6781 §4.4). What is known of
+/// it is in the keys' directory, where the configuration before says it is, or where it would be.
+pub(in crate::sys) fn check_dropped(
+    config: &Config,
+    before: Option<&Config>,
+    now: Timestamp,
+    mistakes: &mut Mistakes,
+) {
+    if config.mode == Mode::Observe {
+        return;
+    }
+    for zone in config.zones.iter().filter(|zone| zone.dnssec.is_none()) {
+        let name = &zone.name;
+        let before = signed_before(before, name);
+        let usual = config.store.key_directory(name);
+        let directory = before.map_or(&usual, |before| &before.directory);
+        // Without a configuration before, the times are those that were kept with the keys.
+        let policy = |ring: &KeyRing| match before {
+            Some(before) => before.policy,
+            None => KeyPolicy { timing: ring.timing.unwrap_or_default(), ..KeyPolicy::default() },
+        };
+        let words = match peek_keys(directory) {
+            Ok(None) if before.is_none() => continue,
+            Ok(Some(ring)) if is_free(&ring, &policy(&ring), now) => continue,
+            Ok(None) => lost(name, directory),
+            Ok(Some(_)) => format!(
+                "{name} has no `dnssec:`, and by the keys in {} it is signed: validators would \
+                 take its answers without signatures for forged ones",
+                directory.display()
+            ),
+            Err(why) => why,
+        };
+        mistakes.error(&zone.place, words).help(format!(
+            "take `dnssec:` back, run `pointsman keys unsign {name}`, and drop it when `pointsman keys status` says \
+             that the zone may go unsigned"
+        ));
+    }
+}
+
+/// How a zone is signed that is served by the configuration before.
+fn signed_before<'a>(before: Option<&'a Config>, zone: &Name) -> Option<&'a Dnssec> {
+    let before = before.filter(|before| before.mode != Mode::Observe)?;
+    signed_zones(before).find(|(signed, _)| signed.name == *zone).map(|(_, dnssec)| dnssec)
+}
+
+/// The state of the keys in a directory, if there are any.
+fn peek_keys(directory: &Path) -> Result<Option<KeyRing>, String> {
+    Ok(KeyDirectory::peek(directory)?.filter(|ring| !ring.keys.is_empty()))
+}
+
+/// Whether nobody relies on any of these keys: none was ever in the zone, or the parent has
+/// forgotten them for long enough.
+fn is_free(ring: &KeyRing, policy: &KeyPolicy, now: Timestamp) -> bool {
+    let in_zone = ring.keys.iter().any(|key| key.state().0.is_published());
+    !in_zone || ring.free_at(policy, now).is_some_and(|free| free <= now)
 }
 
 /// Reads the keys of all zones, for the signer. On one site a zone without any is left out: the
