@@ -8,3 +8,5 @@ mod asked;
 mod secondaries;
 mod steps;
 mod world;
+#[path = "../zoo/mod.rs"]
+mod zoo;

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use pointsman::base::{Generation, Named, Source};
-use pointsman::config::{Permission, TransferRules};
-use pointsman::dns::{Opened, open};
+use pointsman::config::{Permission, TransferRules, TsigAlgorithm};
+use pointsman::dns::{Asker, Counter, Desk, Opened, Transport, answer, open};
 use pointsman::table::{Change, Image, Table, lines};
-use pointsman::transfer::{History, Records, Step, ZoneState, Zones};
-use pointsman::wire::{Message, Name, RecordType, ask};
+use pointsman::transfer::{History, Key, KeyRing, Records, Signer, Step, ZoneState, Zones};
+use pointsman::wire::{Message, Name, Rcode, RecordType, ask};
+
+use crate::zoo;
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -211,4 +213,95 @@ fn only_streams_for_those_who_may() {
     assert_eq!(rcode("ns.x.test", RecordType::AXFR).as_deref(), Some("NOTAUTH"));
     assert_eq!(rcode("y.test", RecordType::IXFR).as_deref(), Some("NOTAUTH"));
     assert_eq!(rcode("x.test", RecordType::SOA), None);
+}
+
+const NOW: u32 = 1_800_000_000;
+
+/// A zone of two versions that everybody here may fetch, and five answers a second for each.
+fn limited(dns: &str) -> (Table, Arc<Key>) {
+    let text = |serial: u32, more: &str| {
+        format!("$TTL 1\n@ IN SOA ns hm {serial} 1 1 1 1\n@ IN NS ns\nns IN A 192.0.2.1\n{more}")
+    };
+    let more: String = (0..12).map(|n| format!("t{n} IN TXT \"{}\"\n", "x".repeat(30))).collect();
+    let (old, new) = (image(&text(1, ""), None), image(&text(2, &more), None));
+    let everybody = Permission { from: Some("127.0.0.0/8".parse().unwrap()), key: None };
+    let rules = TransferRules { allow: vec![everybody], ..TransferRules::default() };
+    let mut state = ZoneState::new(Name::parse("x.test").unwrap(), Arc::new(rules), new.soa(0));
+    Arc::make_mut(&mut state.history).push(step(&old, &new));
+    let key = || Key::new(Name::parse("k").unwrap(), TsigAlgorithm::Sha256, &[7; 32]);
+    let zones = Zones::new(vec![Arc::new(state)], Arc::new(KeyRing::new([key()])));
+    let manners = zoo::manners("offer", dns);
+    let table = Table::new(Generation(1), new, Vec::new()).with_zones(Arc::new(zones));
+    (table.with_manners(Arc::new(manners)), Arc::new(key()))
+}
+
+fn desk() -> Desk {
+    let mut desk = Desk::new(Rng::with_seed(1), NOW);
+    desk.limiter.prepare(1, &mut Rng::with_seed(2));
+    desk
+}
+
+fn datagram(query: &[u8], table: &Table, desk: &mut Desk) -> Option<Message> {
+    let asker = Asker { client: CLIENT, transport: Transport::Udp };
+    let mut out = [0; 1232];
+    let len = answer(query, &mut out, table, &asker, desk)?;
+    Some(Message::read(&out[..len]).unwrap())
+}
+
+/// Asks what has changed since version 1.
+fn ixfr(options: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut query = ask(9, &Name::parse("x.test").unwrap(), RecordType::IXFR, None);
+    query[9] = 1;
+    query.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0, 0, 0, 0, 1]);
+    query.extend([0; 16]);
+    query[11] = 1;
+    query.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    zoo::with_options(query, options)
+}
+
+/// Whoever may be somebody else gets little for a datagram, and not often.
+#[test]
+fn differences_in_datagrams_amplify_nothing() {
+    let (table, key) = limited("rate_limit: {responses_per_second: 5, slip: 2}");
+    let records = |message: &Message| message.sections[0].len();
+    let mut desk_of_stranger = desk();
+    let told: Vec<_> = (0..15).map(|_| datagram(&ixfr(&[]), &table, &mut desk_of_stranger)).collect();
+    assert!(told[..5].iter().all(|told| told.as_ref().is_some_and(|told| records(told) == 1)));
+    let rest = told[5..].iter().flatten();
+    assert!(rest.clone().all(|told| records(told) == 0 && told.flags & 0x200 != 0));
+    assert_eq!(rest.count(), 5);
+    assert_eq!(desk_of_stranger.counts[Counter::RateDropped], 5);
+    assert_eq!(desk_of_stranger.counts[Counter::RateSlipped], 5);
+    // With a good cookie it is where it says.
+    let cookie = zoo::cookie(CLIENT, NOW);
+    for _ in 0..20 {
+        let told = datagram(&ixfr(&[(10, &cookie)]), &table, &mut desk_of_stranger).unwrap();
+        assert_eq!(records(&told), 16);
+    }
+    // A key will do too, within the limit.
+    let mut signed = ixfr(&[]);
+    Signer::of_request(&key).sign(&mut signed, u64::from(NOW));
+    assert_eq!(records(&datagram(&signed, &table, &mut desk()).unwrap()), 16);
+    // Who demands cookies demands them here.
+    let (table, _) = limited("unverified_udp_max: 512");
+    let table = table.with_manners(Arc::new(zoo::manners("require", "")));
+    let told = datagram(&ixfr(&[]), &table, &mut desk()).unwrap();
+    assert_eq!((records(&told), told.flags & 0x200), (0, 0x200));
+}
+
+#[test]
+fn refused_signatures_are_limited_as_errors_are() {
+    let (table, _) = limited("rate_limit: {responses_per_second: 5, slip: 2}");
+    let strange = Arc::new(Key::new(Name::parse("other").unwrap(), TsigAlgorithm::Sha256, &[8; 32]));
+    for rtype in [RecordType::A, RecordType::SOA] {
+        let mut signed = ask(9, &Name::parse("x.test").unwrap(), rtype, None);
+        Signer::of_request(&strange).sign(&mut signed, u64::from(NOW));
+        let mut desk = desk();
+        let told: Vec<_> = (0..15).map(|_| datagram(&signed, &table, &mut desk)).collect();
+        assert!(told[..5].iter().flatten().all(|told| told.rcode() == Rcode::NOTAUTH));
+        assert_eq!(told[..5].iter().flatten().count(), 5);
+        let slipped: Vec<_> = told[5..].iter().flatten().collect();
+        assert!(slipped.iter().all(|told| told.rcode() == Rcode::NOERROR && told.flags & 0x200 != 0));
+        assert_eq!((slipped.len(), desk.counts[Counter::RateDropped]), (5, 5));
+    }
 }
