@@ -25,6 +25,9 @@ const ANSWER_OCTETS_MAX: usize = 65_535;
 /// As dig says it.
 const RETRIED: &str = ";; Truncated, retrying in TCP mode.\n";
 
+/// So are the keys.
+const UNSIGNED: &str = ";; without signatures: the keys of signed zones are the daemon's\n";
+
 /// The health of regions is the daemon's to know.
 const AS_IF: &str = ";; as if every region were healthy; `pointsman explain NAME` asks the daemon which one is answered now\n";
 
@@ -53,6 +56,9 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     }
     print(&answered.message.to_string());
     print(&format!("\n;; MSG SIZE  rcvd: {}\n", answered.octets));
+    if query.dnssec {
+        print(UNSIGNED);
+    }
     if dynamic {
         print(AS_IF);
     }

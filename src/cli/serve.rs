@@ -114,6 +114,10 @@ async fn serve(
         .map_err(|why| Exit::Missing(format!("sockets cannot be copied for a successor: {why}")))?;
     let http = http.map(TcpListener::from_std).transpose();
     let http = http.map_err(|why| Exit::Missing(format!("`listen: http:` cannot be served: {why}")))?;
+    // Before the store is asked for: signing a big zone takes longer than a daemon may be without.
+    let to_sign = Arc::clone(&setup);
+    let signed = tokio::task::spawn_blocking(move || control::sign(&to_sign, &to_sign.keys)).await;
+    let signed = signed.map_err(|why| Exit::Missing(format!("signing broke: {why}")))?;
     let predecessor = match predecessor {
         Some(predecessor) => Some(wait_for_store(predecessor).await?),
         None => None,
@@ -121,8 +125,9 @@ async fn serve(
     let control_socket = setup.config.listen.control.clone();
     let serves_dns = sockets.is_some();
     let succession = Some(Arc::new(succession));
+    let systemd = Systemd::new();
     let (mut handle, mut daemon) =
-        control::start(Options { setup, sockets, listener: None, systemd: Systemd::new(), succession });
+        control::start(Options { setup, signed, sockets, listener: None, systemd, succession });
     let reloader = Arc::new(Reloader::new(common.config.clone(), handle.clone()));
     if predecessor.is_some() && serves_dns && handle.serving().await.is_err() {
         return Err(Exit::Missing("the daemon did not come to serve; its log says why".to_owned()));

@@ -43,7 +43,17 @@ pub(super) fn difference(old: &Config, new: &Config) -> String {
         }
         words
     };
+    let zones = |config: &Config| config.zones.iter().map(|zone| zone.name.to_string()).collect::<Vec<_>>();
+    let signed = |config: &Config| {
+        let signed = config.zones.iter().filter(|zone| zone.dnssec.is_some());
+        signed.map(|zone| zone.name.to_string()).collect::<Vec<_>>()
+    };
+    let (zones, signed) = ([zones(old), zones(new)], [signed(old), signed(new)]);
+    let [old_zones, new_zones] = zones.each_ref().map(|names| names.iter().map(String::as_str).collect());
+    let [old_signed, new_signed] = signed.each_ref().map(|names| names.iter().map(String::as_str).collect());
     let parts = [
+        names("zones", old_zones, new_zones),
+        names("signed zones", old_signed, new_signed),
         names("regions", old.regions.names().collect(), new.regions.names().collect()),
         names("clusters", old.clusters.names().collect(), new.clusters.names().collect()),
         names("services", old.services.names().collect(), new.services.names().collect()),
@@ -51,7 +61,7 @@ pub(super) fn difference(old: &Config, new: &Config) -> String {
     ];
     let words = parts.concat();
     match words.is_empty() {
-        true => "the same regions, clusters, services and checks".to_owned(),
+        true => "taken over; no zone, region, cluster, service or check was added or removed".to_owned(),
         false => words.join("; "),
     }
 }

@@ -23,3 +23,4 @@ pub use handle::{Gone, Handle, Running, Told};
 pub use reload::Reloader;
 pub use restore::executions_on_disk;
 pub use run::{End, Options, STOP_WAIT, start};
+pub use signatures::sign;

@@ -19,7 +19,7 @@ use super::calls::Calls;
 use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
-use super::signatures::{Signatures, sign};
+use super::signatures::Signatures;
 use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
@@ -42,6 +42,8 @@ use crate::workflow::{Call, Outcome, Receipt};
 pub struct Options {
     /// The configuration with everything it names.
     pub setup: Arc<Setup>,
+    /// The signatures of its zones, if any is signed ([`sign`](super::sign)).
+    pub signed: Option<Arc<Signed>>,
     /// Bound before anything else, so that an address in use is found out at once; none in mode
     /// `observe`.
     pub sockets: Option<Sockets>,
@@ -172,7 +174,7 @@ impl Control {
     ) -> Result<(Self, Inputs), StoreError> {
         telemetry::describe();
         telemetry::reload(true);
-        let Options { setup, sockets, listener, systemd, succession } = options;
+        let Options { setup, signed, sockets, listener, systemd, succession } = options;
         let now = Clock.now();
         let (tell_stored, stored) = mpsc::unbounded_channel();
         let directory = setup.config.state_directory().to_owned();
@@ -197,10 +199,7 @@ impl Control {
         );
         let mut daemon = Daemon::new(Arc::clone(&setup), restored, storeless, fastrand::Rng::with_seed(seed));
         let fresh = daemon.knows_every_region() && is_fresh(alive, now);
-        let to_sign = Arc::clone(&setup);
-        let signed = tokio::task::spawn_blocking(move || sign(&to_sign, &to_sign.keys)).await;
-        let signed = signed.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));
-        let signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
+        let signatures = Signatures::of(signed.as_ref());
         daemon.sign(signed);
         let effects = daemon.conclude(now);
         let compiled = effects.publish.expect("the first conclusion always compiles a table");
@@ -429,7 +428,7 @@ impl Control {
             // In the background: a file may lie on a mount that hangs.
             tokio::spawn(renew(Arc::clone(certificate)));
         }
-        self.signatures = Signatures::of(setup.keys.clone(), signed.as_ref());
+        self.signatures = Signatures::of(signed.as_ref());
         self.daemon.reconfigure(setup, words.clone());
         self.daemon.sign(signed);
         telemetry::reload(true);
@@ -715,8 +714,8 @@ impl Control {
             return Ended::For(End::Stopped);
         }
         let Self { daemon, table, server, sockets, listener, systemd, succession, .. } = self;
-        let setup = Arc::clone(daemon.setup());
-        let options = Options { setup, sockets, listener, systemd, succession };
+        let (setup, signed) = (Arc::clone(daemon.setup()), daemon.signed().cloned());
+        let options = Options { setup, signed, sockets, listener, systemd, succession };
         Ended::Again(Box::new(options), server.map(|server| Service { server, table }))
     }
 

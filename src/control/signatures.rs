@@ -28,7 +28,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(5);
 
 /// Signs all that stands still in the zones that have keys. Takes about 20 µs for each signature
 /// and processor: not to be called on the loop.
-pub(super) fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>> {
+pub fn sign(setup: &Setup, keys: &[Arc<ZoneKeys>]) -> Option<Arc<Signed>> {
     let began = Clock.mono();
     let signing = Signing::new(&setup.image, &setup.config.services, keys, Clock.now().wall)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -77,7 +77,8 @@ pub(super) struct Signatures {
 
 impl Signatures {
     /// Takes over signatures that are in the table, and the keys that made them.
-    pub(super) fn of(keys: Vec<Arc<ZoneKeys>>, signed: Option<&Arc<Signed>>) -> Self {
+    pub(super) fn of(signed: Option<&Arc<Signed>>) -> Self {
+        let keys = signed.into_iter().flat_map(|signed| signed.keys()).cloned().collect();
         let due = signed.map(|signed| signed.renew_at());
         let made = signed.map(|signed| signed.made_at());
         Self { keys, due, made, work: None, outdated: false }

@@ -362,6 +362,11 @@ impl Daemon {
         self.signed_anew = true;
     }
 
+    /// The signatures that stand in the table, or will in the next one.
+    pub fn signed(&self) -> Option<&Arc<Signed>> {
+        self.signed.as_ref()
+    }
+
     /// The keys of the signatures in the table.
     pub fn keys_in_force(&self) -> Vec<Arc<ZoneKeys>> {
         let signed = self.signed.as_ref().filter(|_| !self.signed_anew);

@@ -45,6 +45,7 @@ pub async fn tell(tools: Option<&Tools>, keep: bool, mut stop: Stop) -> Result<(
     let (tell, told) = mpsc::unbounded_channel();
     let options = Options {
         setup,
+        signed: None,
         sockets: Some(sockets),
         listener: Some(tell),
         systemd: Systemd::new(),

@@ -50,8 +50,8 @@ pub struct Options<'a> {
 /// The network that a resolver asks for (RFC 7871 §6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClientSubnet<'a> {
-    /// The network; one of length 0 says nothing of the client (§7.1.2), and then nothing of it
-    /// may be told from the transport's address either.
+    /// The network; one of length 0 says nothing of the client (§7.1.2): the resolver's own address
+    /// decides then, and the scope told is 0.
     pub prefix: Prefix,
     /// The option's data as sent: they go back, the scope filled in (§7.2.1).
     octets: &'a [u8],

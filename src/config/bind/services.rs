@@ -74,15 +74,11 @@ impl Binder<'_> {
                 .error(&service.policy.place, "`all` would give several CNAMEs, and a name has one at most")
                 .help("use `weighted`, or give addresses");
         }
-        // What could not be read is not missing.
+        // What could not be read is not missing. Aliases stand in all regions by now, or in none.
         let are_read = self.mistakes.errors() == told;
         for (region, _) in service.answers.iter().filter(|_| are_read) {
             let id = self.regions.id(region).filter(|id| regions.contains(id));
             let Some(given) = id.and_then(|id| answers.get(&id)) else { continue };
-            // An alias answers every type, with what it leads to.
-            if given.is_empty() || given.set(RecordType::CNAME).is_some() {
-                continue;
-            }
             for (rtype, giver) in only_elsewhere(given, &regions, &answers) {
                 let giver = self.regions.name(giver).clone();
                 self.mistakes
@@ -154,7 +150,7 @@ fn only_elsewhere(
     for region in regions {
         let types =
             answers.get(region).into_iter().flat_map(|records| records.sets().map(|(rtype, _)| rtype));
-        for rtype in types.filter(|rtype| *rtype != RecordType::CNAME && given.set(*rtype).is_none()) {
+        for rtype in types.filter(|rtype| given.set(*rtype).is_none()) {
             if lacks.iter().all(|(known, _)| *known != rtype) {
                 lacks.push((rtype, *region));
             }
