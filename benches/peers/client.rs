@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pointsman::wire::{Name, RecordType, ask};
+use pointsman::wire::{AskEdns, Message, Name, RecordType, ask_by_edns, option_code};
 
-use super::common::CLIENT_CORE;
 use super::zone::Content;
 
 /// What is asked, for both clients.
@@ -23,7 +22,7 @@ pub struct Queries {
 
 /// A client in Sweden by the test database that all servers use: family 1, 32 of 32 bits.
 const SUBNET: &str = "8:0001200059a01471";
-const SUBNET_OPTION: [u8; 12] = [0, 8, 0, 8, 0, 1, 32, 0, 89, 160, 20, 113];
+const SUBNET_DATA: [u8; 8] = [0, 1, 32, 0, 89, 160, 20, 113];
 
 impl Queries {
     pub fn new(content: Content, names: usize, dnssec_ok: bool) -> Self {
@@ -42,14 +41,10 @@ impl Queries {
         if content.is_dynamic() {
             edns.extend(["-E", SUBNET]);
         }
+        let options = content.is_dynamic().then(|| (option_code::CLIENT_SUBNET, SUBNET_DATA.to_vec()));
+        let asked = AskEdns { payload: 1232, dnssec_ok, options: options.into_iter().collect() };
         let message = |(n, name): (usize, &String)| {
-            let mut message = ask(n as u16, &Name::parse(name).unwrap(), RecordType::A, Some(1232));
-            if content.is_dynamic() {
-                let len_at = message.len() - 1;
-                message[len_at] = SUBNET_OPTION.len() as u8;
-                message.extend(SUBNET_OPTION);
-            }
-            message
+            ask_by_edns(n as u16, &Name::parse(name).unwrap(), RecordType::A, Some(&asked))
         };
         Self { file, edns, messages: names.iter().enumerate().map(message).collect() }
     }
@@ -69,20 +64,29 @@ pub struct Load {
     pub seconds: f64,
 }
 
+/// How dnsperf asks.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub leg: Duration,
+    /// Queries in flight at most.
+    pub window: u32,
+    pub core: &'static str,
+    /// By a client that never sleeps, instead of dnsperf.
+    pub flood: bool,
+}
+
 /// Asks as fast as it can for a while.
-pub fn dnsperf(server: SocketAddr, queries: &Queries, leg: Duration) -> Load {
+pub fn ask_all(server: SocketAddr, queries: &Queries, pace: Pace) -> Load {
+    if pace.flood { flood(server, queries, pace) } else { dnsperf(server, queries, pace) }
+}
+
+/// The same by dnsperf.
+fn dnsperf(server: SocketAddr, queries: &Queries, pace: Pace) -> Load {
     let said = Command::new("taskset")
-        .args([
-            "-c",
-            CLIENT_CORE,
-            "dnsperf",
-            "-s",
-            &server.ip().to_string(),
-            "-p",
-            &server.port().to_string(),
-        ])
+        .args(["-c", pace.core, "dnsperf", "-s", &server.ip().to_string(), "-p", &server.port().to_string()])
         .args(["-d".as_ref(), queries.file.as_os_str()])
-        .args(["-l", &leg.as_secs_f64().to_string(), "-c", "1", "-T", "1", "-q", "100", "-t", "1"])
+        .args(["-l", &pace.leg.as_secs_f64().to_string(), "-q", &pace.window.to_string()])
+        .args(["-c", "1", "-T", "1", "-t", "1"])
         .args(&queries.edns)
         .output()
         .expect("needs dnsperf(1); --install gets it");
@@ -97,6 +101,48 @@ pub fn dnsperf(server: SocketAddr, queries: &Queries, leg: Duration) -> Load {
     assert!(answered > 0, "no answer at all:\n{said}");
     assert!(codes.trim_start().starts_with("NOERROR"), "other answers than asked for:\n{said}");
     Load { answered, lost: number("Queries lost:") as u64, seconds: number("Run time (s):") }
+}
+
+/// Asks as fast as it can without ever sleeping, so that no answer has to wake it: what is left of
+/// the server's cost is its own. Whole windows wait while the server is held, and batches fill.
+fn flood(server: SocketAddr, queries: &Queries, pace: Pace) -> Load {
+    /// Longer than the server is held at a time. What has not come by then does not come.
+    const PATIENCE: Duration = Duration::from_millis(50);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (mut in_flight, mut answered, mut lost) = (0, 0, 0);
+    let mut messages = queries.messages.iter().cycle();
+    let mut buffer = [0; 4096];
+    let (began, mut heard) = (Instant::now(), Instant::now());
+    while began.elapsed() < pace.leg {
+        while in_flight < pace.window && socket.send(messages.next().expect("endless")).is_ok() {
+            in_flight += 1;
+        }
+        while let Ok(octets) = socket.recv(&mut buffer) {
+            assert!(octets > 3 && buffer[3] & 0xf == 0, "other answers than asked for");
+            in_flight = in_flight.saturating_sub(1);
+            answered += 1;
+            heard = Instant::now();
+        }
+        if heard.elapsed() > PATIENCE {
+            lost += u64::from(std::mem::take(&mut in_flight));
+            heard = Instant::now();
+        }
+    }
+    assert!(answered > 0, "no answer at all");
+    Load { answered, lost, seconds: began.elapsed().as_secs_f64() }
+}
+
+/// Whether the first of these names is answered with a signature when one is asked for.
+pub fn is_signed(server: SocketAddr, queries: &Queries) -> bool {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.send_to(&queries.messages[0], server).unwrap();
+    let mut answer = [0; 4096];
+    let octets = socket.recv(&mut answer).unwrap();
+    let answer = Message::read(&answer[..octets]).expect("a well-formed answer");
+    answer.sections[0].iter().any(|record| record.rtype == RecordType::RRSIG)
 }
 
 /// How long answers took, in microseconds.

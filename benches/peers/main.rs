@@ -18,10 +18,13 @@
 //! threads of the server, the kernel's share included. Ratios are formed within a round; the
 //! interval is 95 % over rounds.
 //!
-//! Light: the client is the bottleneck and batches are small. With `--quota P` (root and a control
-//! group file system) servers are held to P percent of their core, so that batches fill.
+//! Light: the client is the bottleneck and batches are small. Saturated: with `--quota P` (root and
+//! a control group file system) servers are held to P percent of their core, with `--share` the
+//! client takes turns with them on that core; queries pile up meanwhile, and batches fill, if
+//! `--window N` lets enough of them be in flight. With `--flood` a client that never sleeps asks
+//! instead of dnsperf: to wake a client costs a server more than all else it does.
 //!
-//! `cargo bench --bench peers -- [PART…] [--rounds N] [--seconds S] [--quota P] [--only NAME,…] [--install]`
+//! `cargo bench --bench peers -- [PART…] [--rounds N] [--seconds S] [--quota P] [--share] [--window N] [--flood] [--only NAME,…] [--install]`
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints what it measured")]
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
@@ -34,8 +37,8 @@ mod zone;
 
 use std::time::{Duration, Instant};
 
-use client::{Load, Queries};
-use common::{Group, cpu_ns, pin_to_client_core, pss, spread};
+use client::{Load, Pace, Queries};
+use common::{CLIENT_CORE, Group, SERVER_CORE, cpu_ns, pin_to_client_core, pss, spread};
 use server::{Kind, Server};
 
 /// Names asked for, of each kind.
@@ -46,7 +49,7 @@ const RECORDS: usize = 1_000_000;
 struct Options {
     parts: Vec<String>,
     rounds: usize,
-    leg: Duration,
+    pace: Pace,
     quota: Option<u32>,
     only: Option<Vec<String>>,
 }
@@ -70,7 +73,12 @@ fn main() {
     let options = Options {
         parts,
         rounds: number("--rounds").map_or(10, |rounds| rounds as usize),
-        leg: Duration::from_secs_f64(number("--seconds").unwrap_or(1.5)),
+        pace: Pace {
+            leg: Duration::from_secs_f64(number("--seconds").unwrap_or(1.5)),
+            window: number("--window").map_or(100, |window| window as u32),
+            core: if args.iter().any(|arg| arg == "--share") { SERVER_CORE } else { CLIENT_CORE },
+            flood: args.iter().any(|arg| arg == "--flood"),
+        },
         quota: number("--quota").map(|quota| quota as u32),
         only: after("--only").map(|names| names.split(',').map(str::to_owned).collect()),
     };
@@ -114,7 +122,7 @@ struct Leg {
 fn leg(server: &Server, queries: &Queries, options: &Options) -> Leg {
     let processes = server.processes();
     let before = cpu_ns(&processes);
-    let load = client::dnsperf(server.address, queries, options.leg);
+    let load = client::ask_all(server.address, queries, options.pace);
     Leg { load, cost: (cpu_ns(&processes) - before) as f64 / load.answered as f64 }
 }
 
@@ -137,8 +145,17 @@ fn rates(title: &str, content: zone::Content, dnssec_ok: bool, options: &Options
             rounds.push(legs.into_iter().flatten().collect::<Vec<_>>());
         }
     }
-    let held = options.quota.map_or("light".to_owned(), |quota| format!("held to {quota} % of the core"));
-    println!("\n## {title} ({held}; {} rounds of {:?})\n", options.rounds, options.leg);
+    let mut held = options.quota.map_or("light".to_owned(), |quota| format!("held to {quota} % of the core"));
+    if options.pace.core == SERVER_CORE {
+        held = "client on the same core".to_owned();
+    }
+    if options.pace.flood {
+        held += ", a client that never sleeps";
+    }
+    println!(
+        "\n## {title} ({held}; {} in flight; {} rounds of {:?})\n",
+        options.pace.window, options.rounds, options.pace.leg
+    );
     let position = |kind: Kind| servers.iter().position(|server| server.kind == kind);
     let ours = position(Kind::Pointsman);
     println!("| server | k queries per CPU-second | k queries per second | lost | pointsman's ratio to it |");
@@ -165,9 +182,10 @@ fn signed(options: &Options) {
     ] {
         let servers = servers(content, NAMES, options);
         let queries = [true, false].map(|dnssec_ok| Queries::new(content, NAMES, dnssec_ok));
-        println!("\n## {title} ({} rounds of {:?})\n", options.rounds, options.leg);
+        println!("\n## {title} ({} rounds of {:?})\n", options.rounds, options.pace.leg);
         println!("| server | k signed answers per CPU-second | unsigned | ratio |\n|---|---|---|---|");
         for server in &servers {
+            assert!(client::is_signed(server.address, &queries[0]), "{} does not sign", server.kind.name());
             let mut rounds = Vec::new();
             for round in 0..=options.rounds {
                 let first = round & 1;
@@ -189,7 +207,7 @@ fn signed(options: &Options) {
 fn latency(options: &Options) {
     /// Well below what the slowest of them answers.
     const PER_SECOND: u32 = 20_000;
-    let seconds = options.leg * 2;
+    let seconds = options.pace.leg * 2;
     let servers = servers(zone::Content::Dynamic, NAMES, options);
     let queries = Queries::new(zone::Content::Dynamic, NAMES, false);
     println!(
