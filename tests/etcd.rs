@@ -9,7 +9,7 @@ use std::time::Duration;
 use pointsman::base::{Place, RegionId, Source};
 use pointsman::cluster::{Facts, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing, judge};
 use pointsman::config::{
-    Cluster, ClusterKind, Config, Endpoint, EtcdOptions, Group, Member, Schedule, SilentMeans,
+    Access, Cluster, ClusterKind, Config, Endpoint, EtcdOptions, Group, Member, Schedule, SilentMeans,
 };
 use pointsman::io::{Clock, Net};
 use pointsman::probe::{Probes, Report, cluster};
@@ -22,12 +22,12 @@ const TIMEOUT: Duration = Duration::from_millis(1000);
 
 fn options(etcd: &Etcd) -> EtcdOptions {
     let linearizable_timeout = Duration::from_secs(8);
-    match etcd.tls() {
-        None => EtcdOptions { linearizable_timeout, ..EtcdOptions::default() },
-        Some(tls) => {
-            EtcdOptions { ca: Some(tls.ca.clone()), identity: Some(tls.client.clone()), linearizable_timeout }
-        }
-    }
+    let access = etcd.tls().map_or_else(Access::default, |tls| Access {
+        ca: Some(tls.ca.clone()),
+        identity: Some(tls.client.clone()),
+        credential: None,
+    });
+    EtcdOptions { access, linearizable_timeout }
 }
 
 fn a_cluster(options: EtcdOptions) -> Cluster {
@@ -81,7 +81,7 @@ fn facts(view: &NodeView) -> &RaftFacts {
 }
 
 fn leader_of(views: &[NodeView]) -> usize {
-    let leader = facts(&views[0]).leader.unwrap();
+    let leader = facts(&views[0]).leader.clone().unwrap();
     views.iter().position(|view| facts(view).member == leader).unwrap()
 }
 
@@ -94,8 +94,8 @@ async fn from_healthy_to_lost_and_back() {
     let first = facts(&views[0]).clone();
     for view in &views {
         let facts = facts(view);
-        assert_eq!((facts.cluster, facts.leader, facts.term), (first.cluster, first.leader, first.term));
-        assert!(facts.cluster != 0 && facts.term > 0 && facts.applied > 0 && !facts.learner);
+        assert_eq!((&facts.cluster, &facts.leader, facts.term), (&first.cluster, &first.leader, first.term));
+        assert!(!facts.cluster.is_empty() && facts.term > 0 && facts.applied > 0 && !facts.learner);
         assert!(facts.errors.is_empty(), "{facts:?}");
     }
     let leader = leader_of(&views);
@@ -169,26 +169,28 @@ async fn stopped_members_are_silent_not_refusing() {
 async fn over_tls_with_client_certificates() {
     let Some(etcd) = Etcd::start_tls(1) else { return };
     let with = options(&etcd);
-    let ask = async |options: EtcdOptions, url: String| {
+    let ask = async |access: Access, url: String| {
+        let options = EtcdOptions { access, ..with.clone() };
         let mut views = cluster::views(&Net::new(), &a_cluster(options), &group(&[url]), TIMEOUT).await;
         views.remove(0)
     };
-    let view = ask(with.clone(), etcd.url(0)).await;
+    let view = ask(with.access.clone(), etcd.url(0)).await;
     assert!(facts(&view).leader.is_some(), "{view:?}");
     assert_eq!(read(&etcd, 0).await, LinearizableResult::Passed);
 
     // Without our certificate we are denied, which says nothing about its health.
-    let view = ask(EtcdOptions { identity: None, ..with.clone() }, etcd.url(0)).await;
+    let view = ask(Access { identity: None, ..with.access.clone() }, etcd.url(0)).await;
     assert!(matches!(&view, NodeView::Denied(why) if why.contains("certificate")), "{view:?}");
     // A CA that we do not trust: TLS that fails.
-    let view =
-        ask(EtcdOptions { ca: Some(with.identity.clone().unwrap().0), ..with.clone() }, etcd.url(0)).await;
+    let wrong = with.access.identity.clone().unwrap().0;
+    let view = ask(Access { ca: Some(wrong), ..with.access.clone() }, etcd.url(0)).await;
     assert!(matches!(&view, NodeView::Rubbish(why) if why.contains("certificate")), "{view:?}");
     // Clear text to a TLS port: 3.4 hangs up, later ones say what they would rather have.
-    let view = ask(with.clone(), etcd.url(0).replace("https", "http")).await;
+    let view = ask(with.access.clone(), etcd.url(0).replace("https", "http")).await;
     assert!(matches!(&view, NodeView::Refused(_) | NodeView::Rubbish(_)), "{view:?}");
     // A file that is missing is our own side.
-    let view = ask(EtcdOptions { ca: Some("/nonexistent/ca.pem".into()), ..with }, etcd.url(0)).await;
+    let view =
+        ask(Access { ca: Some("/nonexistent/ca.pem".into()), ..with.access.clone() }, etcd.url(0)).await;
     assert!(matches!(&view, NodeView::Unmeasured(why) if why.contains("ca.pem")), "{view:?}");
 }
 

@@ -10,24 +10,24 @@ use pointsman::sys;
 
 const CONFIG: &str = "config/reference.yaml";
 const WORKFLOW: &str = "config/workflows/reference.yaml";
-const CONFIG_SHAPES: &str = "src/config/spec.rs";
+const CONFIG_SHAPES: &str = "src/config/spec";
 const WORKFLOW_SHAPES: &str = "src/workflow/file/shape.rs";
 const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
 const WORDS: [(&str, &str, &str); 15] = [
-    ("src/config/model.rs", "SerialPolicy", CONFIG),
-    ("src/config/model.rs", "DynamicNames", CONFIG),
+    ("src/config/model", "SerialPolicy", CONFIG),
+    ("src/config/model", "DynamicNames", CONFIG),
     ("src/sign/policy.rs", "Layout", CONFIG),
-    ("src/config/model.rs", "Mode", CONFIG),
-    ("src/config/model.rs", "HttpMethod", CONFIG),
+    ("src/config/model", "Mode", CONFIG),
+    ("src/config/model", "HttpMethod", CONFIG),
     ("src/config/conduct.rs", "CookieHandling", CONFIG),
-    ("src/config/model.rs", "Carries", CONFIG),
-    ("src/config/model.rs", "SilentMeans", CONFIG),
-    ("src/config/model.rs", "UnreachableWriter", CONFIG),
-    ("src/config/model.rs", "SwitchedBy", CONFIG),
-    ("src/config/model.rs", "AllDown", CONFIG),
+    ("src/config/model", "Carries", CONFIG),
+    ("src/config/model", "SilentMeans", CONFIG),
+    ("src/config/model", "UnreachableWriter", CONFIG),
+    ("src/config/model", "SwitchedBy", CONFIG),
+    ("src/config/model", "AllDown", CONFIG),
     ("src/base/health.rs", "Health", CONFIG),
     ("src/workflow/model.rs", "Jitter", WORKFLOW),
     ("src/workflow/model.rs", "OnFailure", WORKFLOW),
@@ -38,8 +38,14 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file's text, or that of all files of a folder.
 fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap()
+    let path = root().join(path);
+    if !path.is_dir() {
+        return std::fs::read_to_string(path).unwrap();
+    }
+    let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 
 // ── the shapes, as the sources have them ──
@@ -53,7 +59,21 @@ struct Shape {
     closed: bool,
     /// Keys of a struct, words of an enum.
     words: BTreeSet<String>,
+    /// Keys of the structs that may share its mapping.
+    beside: Vec<BTreeSet<String>>,
 }
+
+impl Shape {
+    /// Whether a mapping with these keys may be of this shape.
+    fn fits(&self, keys: &BTreeSet<String>) -> bool {
+        let known =
+            |other: &BTreeSet<String>| keys.iter().all(|key| self.words.contains(key) || other.contains(key));
+        !self.closed || keys.is_subset(&self.words) || self.beside.iter().any(known)
+    }
+}
+
+/// Structs that share a mapping with all those that are written `Alias<Own>`.
+const SHARED: [(&str, &str); 2] = [("Timed<", "Schedule"), ("Framed<", "Frame")];
 
 /// Reads what `#[derive(Deserialize)]` reads: field names with their renames, variants in snake case.
 fn shapes(path: &str) -> Vec<Shape> {
@@ -97,6 +117,21 @@ fn shapes(path: &str) -> Vec<Shape> {
         }
     }
     assert!(!shapes.is_empty(), "{path} has no shapes");
+    for (alias, shared) in SHARED {
+        let owns: BTreeSet<&str> =
+            source.split(alias).skip(1).filter_map(|rest| rest.split('>').next()).collect();
+        let words_of = |wanted: &dyn Fn(&str) -> bool| -> Vec<BTreeSet<String>> {
+            shapes.iter().filter(|shape| wanted(&shape.name)).map(|shape| shape.words.clone()).collect()
+        };
+        let (own, shared_words) = (words_of(&|name| owns.contains(name)), words_of(&|name| name == shared));
+        for shape in &mut shapes {
+            match shape.name.as_str() {
+                name if name == shared => shape.beside.clone_from(&own),
+                name if owns.contains(name) => shape.beside.clone_from(&shared_words),
+                _ => {}
+            }
+        }
+    }
     shapes
 }
 
@@ -148,10 +183,7 @@ impl Found {
     fn missing(&self, shape: &Shape) -> Vec<String> {
         let shown: BTreeSet<&String> = match shape.is_enum {
             true => self.words.iter().collect(),
-            false => {
-                let fit = |keys: &&BTreeSet<String>| !shape.closed || keys.is_subset(&shape.words);
-                self.mappings.iter().filter(fit).flatten().collect()
-            }
+            false => self.mappings.iter().filter(|keys| shape.fits(keys)).flatten().collect(),
         };
         let absent = shape.words.iter().filter(|word| !shown.contains(word));
         absent.map(|word| format!("{}: {word}", shape.name)).collect()

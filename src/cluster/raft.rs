@@ -26,7 +26,7 @@ type Voter<'a> = (usize, &'a RaftFacts);
 
 /// The leader that counts, and who names it.
 struct Leader {
-    id: u64,
+    name: String,
     term: u64,
     followers: BTreeSet<usize>,
     /// It says so itself, and this is its log's end.
@@ -119,9 +119,9 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
             }
         }
     }
-    let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, facts) in &answers {
-        *sizes.entry(facts.cluster).or_default() += 1;
+        *sizes.entry(&facts.cluster).or_default() += 1;
     }
     if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
         answers.retain(|(_, facts)| facts.cluster == cluster);
@@ -131,32 +131,36 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
 
 /// The leader of the highest term that anybody names.
 fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
-    let (term, id) = answered
+    let (term, name) = answered
         .iter()
-        .filter_map(|(_, facts)| facts.leader.map(|leader| (facts.term, leader)))
+        .filter_map(|(_, facts)| facts.leader.as_deref().map(|leader| (facts.term, leader)))
         // Equal terms: the one that more voters name.
         .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
-    let followers = answered.iter().filter(|voter| names(voter, (term, id))).map(|(position, _)| *position);
-    let own_word = answered.iter().find(|(_, facts)| facts.member == id && facts.leader == Some(id));
+    let followers = answered.iter().filter(|voter| names(voter, (term, name))).map(|(position, _)| *position);
+    let own_word = answered.iter().find(|(_, facts)| facts.member == name && leads(facts));
     Some(Leader {
-        id,
+        name: name.to_owned(),
         term,
         followers: followers.collect(),
         own_word: own_word.filter(|(_, facts)| facts.term == term).map(|(_, facts)| facts.index),
     })
 }
 
-fn names((_, facts): &Voter<'_>, (term, leader): (u64, u64)) -> bool {
-    facts.term == term && facts.leader == Some(leader)
+fn names((_, facts): &Voter<'_>, (term, leader): (u64, &str)) -> bool {
+    facts.term == term && facts.leader.as_deref() == Some(leader)
+}
+
+fn leads(facts: &RaftFacts) -> bool {
+    facts.leader.as_ref() == Some(&facts.member)
 }
 
 /// Two voters that each claim to lead in the same term.
 fn split(answered: &[Voter<'_>]) -> Option<String> {
-    let mut claims: BTreeMap<u64, u64> = BTreeMap::new();
-    for (_, facts) in answered.iter().filter(|(_, facts)| facts.leader == Some(facts.member)) {
-        if let Some(other) = claims.insert(facts.term, facts.member) {
+    let mut claims: BTreeMap<u64, &str> = BTreeMap::new();
+    for (_, facts) in answered.iter().filter(|(_, facts)| leads(facts)) {
+        if let Some(other) = claims.insert(facts.term, &facts.member) {
             let term = facts.term;
-            return Some(format!("{other:x} and {:x} both lead in term {term}", facts.member));
+            return Some(format!("{other} and {} both lead in term {term}", facts.member));
         }
     }
     None
@@ -346,9 +350,9 @@ fn lag_max(answered: &[Voter<'_>]) -> Option<u64> {
 
 /// Where the leader is, if it told us itself, else its id.
 fn leader_words(group: &Group, answered: &[Voter<'_>], leader: &Leader) -> String {
-    match answered.iter().find(|(_, facts)| facts.member == leader.id) {
+    match answered.iter().find(|(_, facts)| facts.member == leader.name) {
         Some((position, _)) => group.members[*position].endpoint.to_string(),
-        None => format!("{:x}", leader.id),
+        None => leader.name.clone(),
     }
 }
 
@@ -402,14 +406,14 @@ mod tests {
         /// lower term, `O`ld leader itself, `x` refused, `-` silent, `?` denied, `l`earner.
         fn round(&mut self, states: &str) -> Judgement {
             self.now = self.now + SECOND;
-            let leads = states.find('L').unwrap_or(9) as u64 + 1;
+            let leads = (states.find('L').unwrap_or(9) + 1).to_string();
             let views = states.chars().enumerate().map(|(n, state)| {
-                let member = n as u64 + 1;
-                let facts = |leader: Option<u64>, term: u64| {
+                let member = (n + 1).to_string();
+                let facts = |leader: Option<&str>, term: u64| {
                     NodeView::Answered(Facts::Raft(RaftFacts {
-                        cluster: 7,
-                        member,
-                        leader,
+                        cluster: "ours".to_owned(),
+                        member: member.clone(),
+                        leader: leader.map(str::to_owned),
                         term,
                         index: 50,
                         applied: 50,
@@ -418,10 +422,10 @@ mod tests {
                     }))
                 };
                 match state {
-                    'L' | 'f' | 'l' => facts(Some(leads), 5),
+                    'L' | 'f' | 'l' => facts(Some(&leads), 5),
                     'n' => facts(None, 5),
-                    'o' => facts(Some(88), 4),
-                    'O' => facts(Some(member), 4),
+                    'o' => facts(Some("88"), 4),
+                    'O' => facts(Some(&member), 4),
                     'x' => NodeView::Refused("refused".into()),
                     '?' => NodeView::Denied("denied".into()),
                     _ => NodeView::Silent("silent".into()),
@@ -526,11 +530,10 @@ mod tests {
         let mut bench = well(3);
         let mut round = |leaders: [u64; 3]| {
             bench.now = bench.now + SECOND;
-            let views = leaders.iter().zip(1..).map(|(leader, member)| {
+            let views = leaders.iter().zip(1..).map(|(leader, member): (_, u64)| {
                 NodeView::Answered(Facts::Raft(RaftFacts {
-                    cluster: 7,
-                    member,
-                    leader: Some(*leader),
+                    member: member.to_string(),
+                    leader: Some(leader.to_string()),
                     term: 5,
                     ..RaftFacts::default()
                 }))
@@ -567,9 +570,8 @@ mod tests {
         bench.now = bench.now + SECOND;
         let facts = |member: u64, applied: u64| {
             NodeView::Answered(Facts::Raft(RaftFacts {
-                cluster: 7,
-                member,
-                leader: Some(1),
+                member: member.to_string(),
+                leader: Some("1".to_owned()),
                 term: 6,
                 index: 90,
                 applied,
@@ -622,19 +624,18 @@ mod tests {
     fn what_answers_for_another_cluster_is_no_partition() {
         let mut bench = Bench::new(&[0, 1, 2], false);
         bench.settled("Lff");
-        let stranger = RaftFacts { cluster: 9, member: 1, leader: Some(1), term: 5, ..RaftFacts::default() };
+        let facts = |cluster: &str, member: &str, leader: &str, term: u64| RaftFacts {
+            cluster: cluster.to_owned(),
+            member: member.to_owned(),
+            leader: Some(leader.to_owned()),
+            term,
+            ..RaftFacts::default()
+        };
         for _ in 0..8 {
             bench.now = bench.now + SECOND;
-            let ours = |member: u64| {
-                NodeView::Answered(Facts::Raft(RaftFacts {
-                    cluster: 7,
-                    member,
-                    leader: Some(2),
-                    term: 6,
-                    ..RaftFacts::default()
-                }))
-            };
-            let views = vec![NodeView::Answered(Facts::Raft(stranger.clone())), ours(2), ours(3)];
+            let answers =
+                [facts("theirs", "1", "1", 5), facts("ours", "2", "2", 6), facts("ours", "3", "2", 6)];
+            let views = answers.map(|facts| NodeView::Answered(Facts::Raft(facts))).to_vec();
             let round = Round { group: GroupId(0), views, linearizable: None, took: SECOND };
             let judgement = judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now);
             assert_eq!(judgement.verdict, Standing::Degraded);

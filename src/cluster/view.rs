@@ -40,8 +40,8 @@ impl NodeView {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Answered(Facts::Raft(facts)) if facts.learner => "learner",
-            Self::Answered(Facts::Raft(facts)) => match facts.leader {
-                Some(leader) if leader == facts.member => "leads",
+            Self::Answered(Facts::Raft(facts)) => match &facts.leader {
+                Some(leader) if *leader == facts.member => "leads",
                 Some(_) => "follows",
                 None => "no leader",
             },
@@ -68,20 +68,21 @@ pub enum Facts {
     Postgres(PostgresFacts),
 }
 
-/// What a member of a raft group says of itself.
+/// What a member of a group that elects one leader per term says of itself. Names are the
+/// system's own, whatever it calls its members by.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RaftFacts {
-    /// Which cluster it belongs to.
-    pub cluster: u64,
-    /// Its own id.
-    pub member: u64,
+    /// Which cluster it belongs to; empty where the system does not tell.
+    pub cluster: String,
+    /// Its own name.
+    pub member: String,
     /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
-    pub leader: Option<u64>,
-    /// Its term.
+    pub leader: Option<String>,
+    /// Its term, epoch or view: grows with every election.
     pub term: u64,
-    /// The index of its log.
+    /// The index of its log; 0 where the system does not tell.
     pub index: u64,
-    /// How far it has applied the log.
+    /// How far it has applied the log; 0 where the system does not tell.
     pub applied: u64,
     /// It has no vote.
     pub learner: bool,

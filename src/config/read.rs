@@ -106,6 +106,16 @@ impl<T> Entries<T> {
     }
 }
 
+/// Two shapes that share one mapping: what all things of a kind have, and what this one has.
+/// Each takes the keys that it knows; a key that neither knows is a mistake.
+#[derive(Clone, Debug)]
+pub struct Beside<S, T> {
+    /// What all things of the kind have.
+    pub shared: S,
+    /// What this one has besides.
+    pub own: T,
+}
+
 // ── faults ──
 
 /// One step from a value to something inside it.
@@ -153,11 +163,17 @@ fn choices(expected: &[&str]) -> String {
     expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn suggestion(written: &str, expected: &'static [&'static str]) -> String {
+fn suggestion(written: &str, expected: &[&str]) -> String {
     match nearest(written, expected.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("one of {}", choices(expected)),
     }
+}
+
+fn unknown_key(key: &str, expected: &[&str]) -> Fault {
+    let mut fault = Fault::new(format!("unknown key `{key}`"));
+    fault.help = Some(suggestion(key, expected));
+    fault
 }
 
 impl de::Error for Fault {
@@ -185,9 +201,7 @@ impl de::Error for Fault {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let mut fault = Self::new(format!("unknown key `{field}`"));
-        fault.help = Some(suggestion(field, expected));
-        fault
+        unknown_key(field, expected)
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -213,6 +227,7 @@ thread_local! {
 
 const PLACED: &str = "$pointsman::Placed";
 const NODE: &str = "$pointsman::Node";
+const BESIDE: &str = "$pointsman::Beside";
 
 #[derive(Clone, Copy)]
 struct At<'a> {
@@ -234,7 +249,7 @@ impl<'de> Deserializer<'de> for At<'_> {
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Text(text) => visitor.visit_str(text),
             Value::List(items) => visitor.visit_seq(Items { items, position: 0 }),
-            Value::Map(entries) => visitor.visit_map(Pairs { entries, position: 0 }),
+            Value::Map(entries) => visitor.visit_map(Pairs { entries, position: 0, pass: &|_| true }),
         }
         .map_err(|fault| fault.at(place))
     }
@@ -249,7 +264,7 @@ impl<'de> Deserializer<'de> for At<'_> {
     /// A mapping that is left empty (`checks:` and nothing after it) is an empty mapping.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.node.value {
-            Value::Null => visitor.visit_map(Pairs { entries: &[], position: 0 }),
+            Value::Null => visitor.visit_map(Pairs { entries: &[], position: 0, pass: &|_| true }),
             _ => self.deserialize_any(visitor),
         }
         .map_err(|fault| fault.at(&self.node.place))
@@ -318,9 +333,86 @@ impl<'de> Deserializer<'de> for At<'_> {
         }
     }
 
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match name {
+            BESIDE => visitor.visit_seq(Halves { node: self.node, shared: None }),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct
-        tuple tuple_struct identifier ignored_any
+        tuple identifier ignored_any
+    }
+}
+
+/// Hands the same mapping out twice: first to what is shared, then to what is one thing's own.
+struct Halves<'a> {
+    node: &'a Node,
+    /// The keys that the first has taken.
+    shared: Option<&'static [&'static str]>,
+}
+
+impl<'de> SeqAccess<'de> for Halves<'_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let taken = self.shared;
+        seed.deserialize(Half { node: self.node, taken, fields: &mut self.shared }).map(Some)
+    }
+}
+
+struct Half<'a> {
+    node: &'a Node,
+    taken: Option<&'static [&'static str]>,
+    fields: &'a mut Option<&'static [&'static str]>,
+}
+
+impl<'de> Deserializer<'de> for Half<'_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        At { node: self.node }.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let place = &self.node.place;
+        *self.fields = Some(fields);
+        let entries = match &self.node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => return At { node: self.node }.deserialize_any(visitor),
+        };
+        let Some(taken) = self.taken else {
+            let pass = |key: &str| fields.contains(&key);
+            return visitor
+                .visit_map(Pairs { entries, position: 0, pass: &pass })
+                .map_err(|fault| fault.at(place));
+        };
+        let stranger = |(_, (key, _)): &(usize, &(Key, Node))| {
+            !fields.contains(&&*key.text) && !taken.contains(&&*key.text)
+        };
+        if let Some((position, (key, _))) = entries.iter().enumerate().find(stranger) {
+            let fault = unknown_key(&key.text, &[fields, taken].concat());
+            return Err(fault.inside(Step::Key(position), &key.place));
+        }
+        let pass = |key: &str| !taken.contains(&key);
+        visitor.visit_map(Pairs { entries, position: 0, pass: &pass }).map_err(|fault| fault.at(place))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct
+        option newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 
@@ -343,12 +435,16 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 struct Pairs<'a> {
     entries: &'a [(Key, Node)],
     position: usize,
+    /// Keys that are shown.
+    pass: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'de> MapAccess<'de> for Pairs<'_> {
     type Error = Fault;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let rest = self.entries.iter().skip(self.position);
+        self.position += rest.take_while(|(key, _)| !(self.pass)(&key.text)).count();
         let Some((key, _)) = self.entries.get(self.position) else { return Ok(None) };
         let node = Node { place: key.place.clone(), value: Value::Text(key.text.clone()) };
         seed.deserialize(At { node: &node })
@@ -487,6 +583,25 @@ impl<'de, T: de::Deserialize<'de>> de::Deserialize<'de> for Entries<T> {
     }
 }
 
+impl<'de, S: de::Deserialize<'de>, T: de::Deserialize<'de>> de::Deserialize<'de> for Beside<S, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Both<S, T>(std::marker::PhantomData<(S, T)>);
+        impl<'de, S: de::Deserialize<'de>, T: de::Deserialize<'de>> Visitor<'de> for Both<S, T> {
+            type Value = Beside<S, T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut halves: A) -> Result<Beside<S, T>, A::Error> {
+                let lone = || de::Error::custom("halves are only known to the configuration reader");
+                let shared = halves.next_element()?.ok_or_else(lone)?;
+                let own = halves.next_element()?.ok_or_else(lone)?;
+                Ok(Beside { shared, own })
+            }
+        }
+        deserializer.deserialize_tuple_struct(BESIDE, 2, Both(std::marker::PhantomData))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -551,6 +666,44 @@ mod tests {
                 "f:5:6: `word` is missing",
             ]
         );
+    }
+
+    #[derive(serde::Deserialize, Debug, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Pace {
+        rise: Option<u32>,
+        fall: Option<u32>,
+    }
+
+    #[test]
+    fn two_shapes_share_a_mapping() {
+        let load = |text: &str| {
+            let tree = super::super::yaml::parse(&Source::new("f", text)).unwrap();
+            let mut mistakes = Mistakes::default();
+            let value: Option<Beside<Pace, Inner>> = read(&tree, &mut mistakes);
+            (value, mistakes.sorted().iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let (value, mistakes) = load("rise: 3\nword: x\n");
+        let value = value.unwrap();
+        assert_eq!(mistakes, [""; 0]);
+        assert_eq!(
+            (value.shared.rise, value.shared.fall, value.own.word.value.as_str()),
+            (Some(3), None, "x")
+        );
+        // Each mistake once, at its place, with the keys of both to choose from.
+        let (value, mistakes) = load("rice: 1\nfall: x\nword: y\nwort: z\n");
+        assert_eq!(value.unwrap().own.word.value, "y");
+        assert_eq!(
+            mistakes,
+            [
+                "f:1:1: unknown key `rice` (did you mean `rise`?)",
+                "f:2:7: expected u32, found the text `x`",
+                "f:4:1: unknown key `wort` (did you mean `word`?)",
+            ]
+        );
+        let (value, mistakes) = load("rise: 3\n");
+        assert!(value.is_none());
+        assert_eq!(mistakes, ["f:1:1: `word` is missing"]);
     }
 
     #[test]

@@ -128,15 +128,15 @@ fn not_applied(reason: &str) -> Outcome {
 }
 
 fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
-    let leader = letters.find('L').map(|at| at as u64 + 1);
+    let leader = letters.find('L').map(|at| (at + 1).to_string());
     let follows = match letter {
         'L' | 'f' | 'b' => leader,
         'n' => None,
         _ => return NodeView::Silent("no answer".to_owned()),
     };
     NodeView::Answered(Facts::Raft(RaftFacts {
-        cluster: 1,
-        member: member as u64 + 1,
+        cluster: "world".to_owned(),
+        member: (member + 1).to_string(),
         leader: follows,
         term: 2,
         index: 100,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Binder;
 use crate::base::{CheckId, Place, RegionId};
 use crate::config::model::{Check, CheckKind, HttpCheck, Layer, StatusRange, TcpCheck, TlsCheck};
-use crate::config::read::{Placed, read};
+use crate::config::read::{Beside, Placed, read};
 use crate::config::spec;
 use crate::config::yaml::{Node, Value};
 
@@ -45,25 +45,26 @@ impl Binder<'_> {
             return self.cluster_check(region, layer, &name);
         }
         let (kind, schedule) = match read::<spec::Check>(item, self.mistakes)? {
-            spec::Check::Tcp(tcp) => {
-                let times = schedule(tcp.interval, tcp.timeout, tcp.rise, tcp.fall);
-                (CheckKind::Tcp(TcpCheck { address: self.host_port(&tcp.address)? }), times)
-            }
-            spec::Check::Tls(tls) => {
-                let times = schedule(tls.interval, tls.timeout, tls.rise, tls.fall);
-                let address = self.host_port(&tls.address)?;
-                let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
-                let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
-                let ca = tls.ca.map(|path| self.path(&path));
-                (CheckKind::Tls(TlsCheck { address, server_name, ca, min_validity }), times)
-            }
-            spec::Check::Http(http) => {
-                let times = schedule(http.interval, http.timeout, http.rise, http.fall);
-                (CheckKind::Http(self.http(http, &item.place)?), times)
+            spec::Check::Tcp(Beside { shared, own }) => (CheckKind::Tcp(self.tcp(&own)?), shared),
+            spec::Check::Tls(Beside { shared, own }) => (CheckKind::Tls(self.tls(own)?), shared),
+            spec::Check::Http(Beside { shared, own }) => {
+                (CheckKind::Http(self.http(own, &item.place)?), shared)
             }
         };
         let schedule = self.schedule(&schedule, &item.place, self.defaults);
         Some(Check { region, layer, kind, schedule })
+    }
+
+    fn tcp(&mut self, tcp: &spec::TcpCheck) -> Option<TcpCheck> {
+        Some(TcpCheck { address: self.host_port(&tcp.address)? })
+    }
+
+    fn tls(&mut self, tls: spec::TlsCheck) -> Option<TlsCheck> {
+        let address = self.host_port(&tls.address)?;
+        let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
+        let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
+        let ca = tls.ca.map(|path| self.path(&path));
+        Some(TlsCheck { address, server_name, ca, min_validity })
     }
 
     fn http(&mut self, http: spec::HttpCheck, place: &Place) -> Option<HttpCheck> {
@@ -112,13 +113,4 @@ impl Binder<'_> {
             schedule: self.clusters[cluster].schedule,
         })
     }
-}
-
-pub(super) fn schedule(
-    interval: Option<spec::Span>,
-    timeout: Option<spec::Span>,
-    rise: Option<u32>,
-    fall: Option<u32>,
-) -> spec::Schedule {
-    spec::Schedule { interval, timeout, rise, fall }
 }

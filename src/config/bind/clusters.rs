@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::Binder;
-use super::checks::schedule;
 use crate::base::{ClusterId, Place, RegionId, show_span};
 use crate::config::model::{
-    Application, Cluster, ClusterKind, Endpoint, EtcdOptions, Group, HostPort, Member, PostgresOptions,
-    PostgresTarget, PostgresTls, Schedule, SilentMeans,
+    Access, Application, Cluster, ClusterKind, Endpoint, EtcdOptions, Group, HostPort, Member,
+    PostgresOptions, PostgresTarget, PostgresTls, Schedule,
 };
-use crate::config::read::{Entries, Placed};
+use crate::config::read::{Beside, Entries, Placed};
 use crate::config::spec;
 
 /// etcd names its leader again within 3 s of losing it at default timings (captured: 1.5 to
@@ -30,15 +31,14 @@ impl Binder<'_> {
             self.word(&name, "a cluster");
             let place = name.place.clone();
             match cluster.value {
-                spec::Cluster::Etcd(etcd) => self.etcd(&name, etcd, place),
-                spec::Cluster::Postgres(postgres) => self.postgres(&name, postgres, place),
+                spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
+                spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
             }
         }
     }
 
-    fn etcd(&mut self, name: &Placed<String>, etcd: spec::Etcd, place: Place) {
-        let times = schedule(etcd.interval, etcd.timeout, etcd.rise, etcd.fall);
-        let times = self.schedule(&times, &place, self.defaults);
+    fn etcd(&mut self, name: &Placed<String>, frame: spec::Frame, etcd: spec::Etcd, place: Place) {
+        let times = self.times(&frame, &place);
         let linearizable_timeout = match etcd.linearizable_timeout {
             None => ETCD_LINEARIZABLE_TIMEOUT,
             Some(span) if span.value.0 < times.timeout => {
@@ -52,79 +52,94 @@ impl Binder<'_> {
             }
             Some(span) => span.value.0,
         };
-        let mut options = EtcdOptions { linearizable_timeout, ..EtcdOptions::default() };
-        if let Some(tls) = etcd.tls {
-            options.ca = tls.ca.map(|path| self.path(&path));
-            options.identity = match (tls.cert, tls.key) {
-                (Some(cert), Some(key)) => Some((self.path(&cert.value), self.path(&key.value))),
-                (None, None) => None,
-                (Some(lone), None) | (None, Some(lone)) => {
-                    self.mistakes.error(&lone.place, "a client certificate needs both `cert` and `key`");
-                    None
-                }
-            };
-        }
-        let kind = ClusterKind::Etcd(options);
-        let truth = etcd.time_to_truth.map_or(ETCD_TIME_TO_TRUTH, |span| span.0);
-        let id = self.new_cluster(name, kind, times, truth, etcd.silent_means, place);
-        self.sides(name, id, etcd.inside, etcd.across, |binder, text| {
-            let url = binder.url(text)?;
-            if url.path() != "/" || url.query().is_some() {
-                binder.mistakes.error(&text.place, "an etcd endpoint is a base URL, without a path");
-            }
-            Some(Endpoint::Http(url))
+        let options = EtcdOptions { access: self.access(etcd.tls), linearizable_timeout };
+        self.declare(name, ClusterKind::Etcd(options), ETCD_TIME_TO_TRUTH, frame, place, |binder, text| {
+            binder.base_url(text).map(Endpoint::Http)
         });
     }
 
-    fn postgres(&mut self, name: &Placed<String>, postgres: spec::Postgres, place: Place) {
-        let times = schedule(postgres.interval, postgres.timeout, postgres.rise, postgres.fall);
-        let times = self.schedule(&times, &place, self.defaults);
+    fn postgres(&mut self, name: &Placed<String>, frame: spec::Frame, own: spec::Postgres, place: Place) {
         let options = PostgresOptions {
-            password: postgres.password.map(|secret| self.secret(secret)),
-            ca: postgres.ca.map(|path| self.path(&path)),
-            unreachable_writer: postgres.unreachable_writer,
+            password: own.password.map(|secret| self.secret(secret)),
+            ca: own.ca.map(|path| self.path(&path)),
+            unreachable_writer: own.unreachable_writer,
             application: Application {
-                roles: postgres.application.roles.into_iter().map(|role| role.value).collect(),
-                proof: postgres
+                roles: own.application.roles.into_iter().map(|role| role.value).collect(),
+                proof: own
                     .application
                     .proof
                     .map(|proof| (proof.user, proof.password.map(|secret| self.secret(secret)))),
-                database: postgres.application.database,
+                database: own.application.database,
             },
         };
         let kind = ClusterKind::Postgres(options);
-        let truth = postgres.time_to_truth.map_or(POSTGRES_TIME_TO_TRUTH, |span| span.0);
-        let id = self.new_cluster(name, kind, times, truth, postgres.silent_means, place);
-        self.sides(name, id, postgres.inside, postgres.across, Self::postgres_target);
+        self.declare(name, kind, POSTGRES_TIME_TO_TRUTH, frame, place, Self::postgres_target);
     }
 
-    fn new_cluster(
+    /// Whom to trust and what to show.
+    pub(super) fn access(&mut self, tls: Option<spec::Tls>) -> Access {
+        let Some(tls) = tls else { return Access::default() };
+        let identity = match (tls.cert, tls.key) {
+            (Some(cert), Some(key)) => Some((self.path(&cert.value), self.path(&key.value))),
+            (None, None) => None,
+            (Some(lone), None) | (None, Some(lone)) => {
+                self.mistakes.error(&lone.place, "a client certificate needs both `cert` and `key`");
+                None
+            }
+        };
+        Access { ca: tls.ca.map(|path| self.path(&path)), identity, credential: None }
+    }
+
+    /// A URL whose path is ours to choose.
+    pub(super) fn base_url(&mut self, text: &Placed<String>) -> Option<Url> {
+        let url = self.url(text)?;
+        if url.path() != "/" || url.query().is_some() {
+            self.mistakes.error(&text.place, "an endpoint of a cluster is a base URL, without a path");
+        }
+        Some(url)
+    }
+
+    /// When the members are asked.
+    pub(super) fn times(&mut self, frame: &spec::Frame, place: &Place) -> Schedule {
+        let spec::Frame { interval, timeout, rise, fall, .. } = frame;
+        let given = spec::Schedule { interval: *interval, timeout: *timeout, rise: *rise, fall: *fall };
+        self.schedule(&given, place, self.defaults)
+    }
+
+    /// Takes a cluster in, with its groups; `truth` is its time to truth where none is given, and
+    /// `endpoint` reads one member.
+    pub(super) fn declare(
         &mut self,
         name: &Placed<String>,
         kind: ClusterKind,
-        schedule: Schedule,
-        time_to_truth: Duration,
-        silent_means: SilentMeans,
+        truth: Duration,
+        frame: spec::Frame,
         place: Place,
-    ) -> Option<ClusterId> {
-        let cluster = Cluster { kind, groups: Vec::new(), schedule, time_to_truth, silent_means, place };
-        let id = self.clusters.push(name, cluster);
-        if id.is_err() {
-            self.mistakes.error(&name.place, "too many clusters");
+        endpoint: impl FnMut(&mut Self, &Placed<String>) -> Option<Endpoint>,
+    ) {
+        let cluster = Cluster {
+            kind,
+            groups: Vec::new(),
+            schedule: self.times(&frame, &place),
+            time_to_truth: frame.time_to_truth.map_or(truth, |span| span.0),
+            silent_means: frame.silent_means,
+            place,
+        };
+        match self.clusters.push(name, cluster) {
+            Ok(id) => self.sides(name, id, frame.inside, frame.across, endpoint),
+            Err(_) => drop(self.mistakes.error(&name.place, "too many clusters")),
         }
-        id.ok()
     }
 
     /// The groups of a cluster, from the members listed `inside` each region or `across` regions.
     fn sides(
         &mut self,
         name: &Placed<String>,
-        cluster: Option<ClusterId>,
+        cluster: ClusterId,
         inside: Sides,
         across: Sides,
         mut endpoint: impl FnMut(&mut Self, &Placed<String>) -> Option<Endpoint>,
     ) {
-        let Some(cluster) = cluster else { return };
         let mut members_of = |binder: &mut Self, region: RegionId, texts: &[Placed<String>]| {
             let endpoints = texts.iter().filter_map(|text| endpoint(binder, text));
             endpoints.map(|endpoint| Member { region, endpoint }).collect::<Vec<_>>()
@@ -184,12 +199,12 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("`{name}` has {n} members; at most {MEMBERS_MAX}"));
                 return;
             }
-            n if matches!(self.clusters[cluster].kind, ClusterKind::Etcd(_)) && n < 3 => {
+            n if self.clusters[cluster].kind.votes() && n < 3 => {
                 self.mistakes
                     .warn(place, format!("`{name}` has {n} voters: it can never afford to lose one"))
                     .help("it counts as `degraded` even at its best; list every voter, three or more");
             }
-            n if matches!(self.clusters[cluster].kind, ClusterKind::Etcd(_)) && n % 2 == 0 => {
+            n if self.clusters[cluster].kind.votes() && n % 2 == 0 => {
                 self.mistakes.warn(place, format!("`{name}` has {n} voters: no safer than {}", n - 1));
             }
             _ => {}

@@ -1,5 +1,11 @@
 //! The shape of the configuration file, verbatim. [`super::bind`] turns it into [`super::Config`].
 
+mod checks;
+mod clusters;
+
+pub use checks::*;
+pub use clusters::*;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,10 +16,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::conduct::CookieHandling;
-use super::model::{
-    AllDown, Carries, DynamicNames, HttpMethod, Mode, SerialPolicy, SilentMeans, SwitchedBy, TsigAlgorithm,
-    UnreachableWriter,
-};
+use super::model::{AllDown, Carries, DynamicNames, Mode, SerialPolicy, SwitchedBy, TsigAlgorithm};
 use super::read::{Entries, Placed};
 use super::yaml::Node;
 use crate::base::{Health, SecretRef, parse_span};
@@ -290,72 +293,6 @@ pub struct Schedule {
 }
 
 #[derive(Deserialize, Debug)]
-#[serde(rename_all = "snake_case")]
-pub enum Cluster {
-    Etcd(Etcd),
-    Postgres(Postgres),
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Etcd {
-    pub inside: Option<Entries<Vec<Placed<String>>>>,
-    pub across: Option<Entries<Vec<Placed<String>>>>,
-    pub tls: Option<Tls>,
-    pub interval: Option<Span>,
-    pub timeout: Option<Span>,
-    pub rise: Option<u32>,
-    pub fall: Option<u32>,
-    pub time_to_truth: Option<Span>,
-    pub linearizable_timeout: Option<Placed<Span>>,
-    #[serde(default)]
-    pub silent_means: SilentMeans,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Postgres {
-    pub inside: Option<Entries<Vec<Placed<String>>>>,
-    pub across: Option<Entries<Vec<Placed<String>>>>,
-    pub password: Option<SecretRef>,
-    pub ca: Option<PathBuf>,
-    pub interval: Option<Span>,
-    pub timeout: Option<Span>,
-    pub rise: Option<u32>,
-    pub fall: Option<u32>,
-    pub time_to_truth: Option<Span>,
-    #[serde(default)]
-    pub silent_means: SilentMeans,
-    #[serde(default)]
-    pub unreachable_writer: UnreachableWriter,
-    #[serde(default)]
-    pub application: Application,
-}
-
-#[derive(Deserialize, Debug, Default)]
-#[serde(deny_unknown_fields, default)]
-pub struct Application {
-    pub roles: Vec<Placed<String>>,
-    pub proof: Option<Proof>,
-    pub database: Option<String>,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Proof {
-    pub user: String,
-    pub password: Option<SecretRef>,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    pub ca: Option<PathBuf>,
-    pub cert: Option<Placed<PathBuf>>,
-    pub key: Option<Placed<PathBuf>>,
-}
-
-#[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
     pub location: Option<Placed<Location>>,
@@ -372,54 +309,6 @@ pub struct Layers {
     pub service: Vec<Node>,
     pub quorum: Vec<Node>,
     pub replication: Vec<Node>,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(rename_all = "snake_case")]
-pub enum Check {
-    Tcp(TcpCheck),
-    Tls(TlsCheck),
-    Http(HttpCheck),
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct TcpCheck {
-    pub address: Placed<String>,
-    pub interval: Option<Span>,
-    pub timeout: Option<Span>,
-    pub rise: Option<u32>,
-    pub fall: Option<u32>,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct TlsCheck {
-    pub address: Placed<String>,
-    pub server_name: Option<String>,
-    pub ca: Option<PathBuf>,
-    pub min_validity: Option<Span>,
-    pub interval: Option<Span>,
-    pub timeout: Option<Span>,
-    pub rise: Option<u32>,
-    pub fall: Option<u32>,
-}
-
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields)]
-pub struct HttpCheck {
-    pub url: Placed<String>,
-    #[serde(default)]
-    pub method: HttpMethod,
-    pub status: Option<Vec<Node>>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, Node>,
-    pub connect: Option<Placed<String>>,
-    pub ca: Option<PathBuf>,
-    pub interval: Option<Span>,
-    pub timeout: Option<Span>,
-    pub rise: Option<u32>,
-    pub fall: Option<u32>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -8,23 +8,21 @@
 
 use std::time::Duration;
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use reqwest::Url;
+use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, de::DeserializeOwned};
 
+use super::api::{Api, excerpt};
 use crate::cluster::{Facts, LinearizableResult, RaftFacts};
 use crate::config::EtcdOptions;
-use crate::io::http::{Answer, Request, authority, exchange};
-use crate::io::{Class, Contact, Failure, Net, TrustFiles};
+use crate::io::http::Answer;
+use crate::io::{Class, Contact, Failure, Net};
 
 /// A status is a few hundred bytes, the list of alarms included.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Complaints of a member that are kept.
 const ERRORS_MAX: usize = 16;
-/// How much of an answer that is not etcd's is told.
-const EXCERPT_CHARS_MAX: usize = 120;
 
 /// What a member says of itself.
 pub(super) async fn status(
@@ -33,22 +31,21 @@ pub(super) async fn status(
     url: &Url,
     timeout: Duration,
 ) -> Result<Facts, Failure> {
-    let mut contact = Contact::new(timeout);
-    let answer = call(net, options, url, "/v3/maintenance/status", "{}", &mut contact).await?;
-    let place = place(url);
+    let api = api(net, options, url);
+    let answer = api.post(&mut Contact::new(timeout), "/v3/maintenance/status", "{}").await?;
     if answer.status != StatusCode::OK {
-        return Err(complaint(&answer, &place));
+        return Err(complaint(&api, &answer));
     }
-    let status: Status = parse(&answer, &place)?;
+    let status: Status = api.parse(&answer)?;
     let header = status.header;
     // Some other service may answer any question with 200 and a JSON object.
     if header.cluster_id == 0 || header.member_id == 0 {
-        return Err(Failure::rubbish(format!("{place} answers what is not etcd's: {}", excerpt(&answer))));
+        return Err(api.odd(&answer));
     }
     Ok(Facts::Raft(RaftFacts {
-        cluster: header.cluster_id,
-        member: header.member_id,
-        leader: (status.leader != 0).then_some(status.leader),
+        cluster: id(header.cluster_id),
+        member: id(header.member_id),
+        leader: (status.leader != 0).then(|| id(status.leader)),
         term: status.raft_term,
         index: status.raft_index,
         applied: status.raft_applied_index,
@@ -57,24 +54,29 @@ pub(super) async fn status(
     }))
 }
 
+/// As `etcdctl` writes ids.
+fn id(number: u64) -> String {
+    format!("{number:x}")
+}
+
 /// Reads a key through the leader and a majority. The key need not exist.
 pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) -> LinearizableResult {
     // "health" in base64, as etcd's own health check reads it.
     const BODY: &str = r#"{"key":"aGVhbHRo","keys_only":true}"#;
     let mut contact = Contact::new(options.linearizable_timeout);
-    let asked = call(net, options, url, "/v3/kv/range", BODY, &mut contact).await;
-    let place = place(url);
+    let api = api(net, options, url);
+    let asked = api.post(&mut contact, "/v3/kv/range", BODY).await;
     match asked {
-        Ok(answer) if answer.status == StatusCode::OK => match parse::<Range>(&answer, &place) {
+        Ok(answer) if answer.status == StatusCode::OK => match api.parse::<Range>(&answer) {
             Ok(range) if range.header.cluster_id != 0 => LinearizableResult::Passed,
-            Ok(_) => LinearizableResult::Unmeasured(format!("{place} answers what is not etcd's")),
+            Ok(_) => LinearizableResult::Unmeasured(api.odd(&answer).words),
             Err(failure) => LinearizableResult::Unmeasured(failure.words),
         },
         Ok(answer) => match gateway_error(&answer) {
             Some(error) if error.for_want_of_a_quorum() => {
-                LinearizableResult::NoQuorum(format!("{place} says: {}", error.message))
+                LinearizableResult::NoQuorum(format!("{} says: {}", api.place(), error.message))
             }
-            _ => LinearizableResult::Unmeasured(complaint(&answer, &place).words),
+            _ => LinearizableResult::Unmeasured(complaint(&api, &answer).words),
         },
         // Only a member that took the question can leave it hanging.
         Err(failure) if failure.class == Class::Silent && contact.phases.connected.is_some() => {
@@ -84,55 +86,20 @@ pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) ->
     }
 }
 
-async fn call(
-    net: &Net,
-    options: &EtcdOptions,
-    url: &Url,
-    path: &str,
-    body: &'static str,
-    contact: &mut Contact,
-) -> Result<Answer, Failure> {
-    let trust = TrustFiles { ca: options.ca.clone(), identity: options.identity.clone() };
-    let url = url.join(path).map_err(|why| Failure::unmeasured(format!("{url} is not a base URL: {why}")))?;
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let request = Request {
-        headers,
-        body: body.into(),
-        body_bytes_max: BODY_BYTES_MAX,
-        ..Request::new(Method::POST, &url, &trust)
-    };
-    exchange(contact, net, request).await
-}
-
-fn place(url: &Url) -> String {
-    authority(url).map_or_else(|| url.to_string(), |place| place.to_string())
-}
-
-fn parse<T: DeserializeOwned>(answer: &Answer, place: &str) -> Result<T, Failure> {
-    serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::rubbish(format!("{place} answers what is not etcd's: {}", excerpt(answer))))
+fn api<'a>(net: &'a Net, options: &'a EtcdOptions, base: &'a Url) -> Api<'a> {
+    Api { net, access: &options.access, base, system: "etcd", body_bytes_max: BODY_BYTES_MAX }
 }
 
 /// What an answer other than 200 means.
-fn complaint(answer: &Answer, place: &str) -> Failure {
-    let status = answer.status.as_u16();
-    let error = gateway_error(answer);
-    let said = error.as_ref().map_or_else(|| excerpt(answer), |error| error.message.clone());
-    let words = format!("{place} answers {status}: {said}");
-    match status {
-        401 | 403 | 407 | 429 => Failure::denied(words),
+fn complaint(api: &Api<'_>, answer: &Answer) -> Failure {
+    match gateway_error(answer) {
         // With authentication switched on, a request without a name is "invalid".
-        _ if error.is_some_and(|error| error.about_credentials()) => Failure::denied(words),
-        _ => Failure::rubbish(words),
+        Some(error) if error.about_credentials() => {
+            Failure::denied(format!("{} answers {}: {}", api.place(), answer.status.as_u16(), error.message))
+        }
+        Some(error) => api.complaint(answer, &error.message),
+        None => api.complaint(answer, &excerpt(answer)),
     }
-}
-
-fn excerpt(answer: &Answer) -> String {
-    let text = String::from_utf8_lossy(&answer.body);
-    let text: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS_MAX).collect();
-    if text.is_empty() { "(nothing)".to_owned() } else { text }
 }
 
 fn gateway_error(answer: &Answer) -> Option<GatewayError> {
@@ -217,10 +184,20 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 mod tests {
     use super::*;
 
+    fn with_api<T>(of: impl FnOnce(&Api<'_>) -> T) -> T {
+        let (net, options) = (Net::new(), EtcdOptions::default());
+        let base = "http://etcd.example:2379".parse().unwrap();
+        of(&api(&net, &options, &base))
+    }
+
+    fn parse(answer: &Answer) -> Status {
+        with_api(|api| api.parse(answer)).unwrap()
+    }
+
     fn answer(status: u16, body: &str) -> Answer {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
+            headers: hyper::header::HeaderMap::new(),
             body: body.to_owned().into(),
             cut: false,
         }
@@ -233,16 +210,16 @@ mod tests {
             200,
             r#"{"header":{"cluster_id":"4564998716957781660", "member_id":"578247564506015349", "revision":"1", "raft_term":"2"}, "version":"3.5.30", "dbSize":"20480", "leader":"578247564506015349", "raftIndex":"8", "raftTerm":"2", "raftAppliedIndex":"8", "dbSizeInUse":"16384"}"#,
         );
-        let status: Status = parse(&with, "x").unwrap();
+        let status = parse(&with);
         assert_eq!((status.leader, status.raft_term, status.is_learner), (578_247_564_506_015_349, 2, false));
         let without = answer(
             200,
             r#"{"header":{"cluster_id":"4564998716957781660", "member_id":"8636923165178476656", "revision":"3", "raft_term":"5"}, "version":"3.5.30", "raftIndex":"18", "raftTerm":"5", "raftAppliedIndex":"18", "errors":["etcdserver: no leader"]}"#,
         );
-        let status: Status = parse(&without, "x").unwrap();
+        let status = parse(&without);
         assert_eq!((status.leader, status.errors), (0, vec!["etcdserver: no leader".to_owned()]));
         let beyond_i64 = answer(200, r#"{"header":{"cluster_id":"18446744073709551615","member_id":7}}"#);
-        assert_eq!(parse::<Status>(&beyond_i64, "x").unwrap().header.cluster_id, u64::MAX);
+        assert_eq!(parse(&beyond_i64).header.cluster_id, u64::MAX);
     }
 
     #[test]
@@ -262,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_credential_is_not_health() {
-        let class = |status, body| complaint(&answer(status, body), "x").class;
+        let class = |status, body| with_api(|api| complaint(api, &answer(status, body)).class);
         assert_eq!(class(401, ""), Class::Denied);
         assert_eq!(class(403, "no"), Class::Denied);
         assert_eq!(class(429, ""), Class::Denied);

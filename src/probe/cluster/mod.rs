@@ -1,6 +1,7 @@
 //! Asking every voter of a group: one file per system. A probe of a voter tells facts, never
 //! a verdict; what they add up to is judged elsewhere.
 
+mod api;
 mod etcd;
 mod postgres;
 

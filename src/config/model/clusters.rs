@@ -1,0 +1,206 @@
+//! Clusters: stateful systems, their groups of voters, and how to talk to each.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::{HostPort, Schedule};
+use crate::base::{ClusterId, GroupId, Place, RegionId, SecretRef};
+
+/// A stateful system, named once: watched by checks, acted on by database stages.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// What it is.
+    pub kind: ClusterKind,
+    /// Its groups of voters.
+    pub groups: Vec<GroupId>,
+    /// When its members are asked.
+    pub schedule: Schedule,
+    /// A system that elects may be without a leader for this long before that counts as lost.
+    pub time_to_truth: Duration,
+    /// What to make of a group whose voters are all silent while lower layers pass.
+    pub silent_means: SilentMeans,
+    /// Where the configuration names it.
+    pub place: Place,
+}
+
+/// What to make of silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SilentMeans {
+    /// It could not be measured; nothing changes.
+    #[default]
+    Unknown,
+    /// It is gone.
+    NoQuorum,
+}
+
+/// What a cluster is, with what it takes to talk to it.
+#[derive(Clone, Debug)]
+pub enum ClusterKind {
+    /// etcd 3.4 and later, over its JSON gateway.
+    Etcd(EtcdOptions),
+    /// PostgreSQL: one primary, streaming standbys.
+    Postgres(PostgresOptions),
+}
+
+impl ClusterKind {
+    /// The key that names it in the configuration.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Etcd(_) => "etcd",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Whether its members decide by majority, so that it matters how many there are.
+    pub fn votes(&self) -> bool {
+        match self {
+            Self::Etcd(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
+}
+
+/// How to show oneself to a server.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    /// Whom to trust, as a PEM file; the system's roots by default.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and key, as PEM files.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// What is shown besides.
+    pub credential: Option<Credential>,
+}
+
+/// What an HTTP server is shown; read each time it is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Credential {
+    /// A token (RFC 6750 §2.1).
+    Bearer(SecretRef),
+    /// A user and a password (RFC 7617).
+    Basic {
+        /// Who.
+        user: String,
+        /// Where the password is.
+        password: SecretRef,
+    },
+    /// A token in a header of the system's own, named in lower case.
+    Header(&'static str, SecretRef),
+}
+
+/// How to talk to etcd.
+#[derive(Clone, Debug, Default)]
+pub struct EtcdOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
+    /// The budget of the linearizable probe; apart from the local one's `timeout`, because
+    /// etcd itself takes up to 7 s to give up on a read that has no quorum.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to PostgreSQL, and what to do with it.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// Password of the role that watches and promotes.
+    pub password: Option<SecretRef>,
+    /// Whom to trust, as a PEM file.
+    pub ca: Option<PathBuf>,
+    /// What to do when the old writer cannot be reached to be fenced.
+    pub unreachable_writer: UnreachableWriter,
+    /// The roles that applications write as.
+    pub application: Application,
+}
+
+/// What a promotion does when the old writer cannot be reached to be fenced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnreachableWriter {
+    /// Pauses for an operator's approval.
+    #[default]
+    Ask,
+    /// Promotes: whoever wrote this accepts that two nodes may be writable for a while.
+    Promote,
+}
+
+/// The roles that applications write as: what a fence shuts out.
+#[derive(Clone, Debug, Default)]
+pub struct Application {
+    /// Their names. Empty: every role that can log in, apart from superusers, replication
+    /// roles and the role we connect as.
+    pub roles: Vec<String>,
+    /// A role and its password to prove with that a write is refused.
+    pub proof: Option<(String, Option<SecretRef>)>,
+    /// The database they write to.
+    pub database: Option<String>,
+}
+
+/// Voters that agree among themselves.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The system it is part of.
+    pub cluster: ClusterId,
+    /// Inside one region, or across regions.
+    pub inside: Option<RegionId>,
+    /// Its voters.
+    pub members: Vec<Member>,
+}
+
+impl Group {
+    /// More than half of the voters.
+    pub fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+}
+
+/// One voter.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The region it lies in.
+    pub region: RegionId,
+    /// How to reach it.
+    pub endpoint: Endpoint,
+}
+
+/// How to reach a voter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// A base URL.
+    Http(Url),
+    /// A PostgreSQL server.
+    Postgres(PostgresTarget),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Postgres(target) => target.address.fmt(f),
+        }
+    }
+}
+
+/// A PostgreSQL server and who we are there; the password is kept elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct PostgresTarget {
+    /// Where.
+    pub address: HostPort,
+    /// Who.
+    pub user: String,
+    /// To which database.
+    pub database: String,
+    /// Whether over TLS.
+    pub tls: PostgresTls,
+}
+
+/// `sslmode` (PostgreSQL, libpq "SSL Support"); modes that fall back to clear text are not offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostgresTls {
+    /// Clear text.
+    #[default]
+    Disable,
+    /// TLS with the server's name verified (`verify-full`).
+    Require,
+}

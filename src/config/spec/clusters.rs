@@ -1,0 +1,76 @@
+//! Clusters, as written.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::Span;
+use crate::base::SecretRef;
+use crate::config::model::{SilentMeans, UnreachableWriter};
+use crate::config::read::{Beside, Entries, Placed};
+
+#[derive(Deserialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Cluster {
+    Etcd(Framed<Etcd>),
+    Postgres(Framed<Postgres>),
+}
+
+/// A cluster: what every system has, and what this one has besides.
+pub type Framed<T> = Beside<Frame, T>;
+
+/// What every system has.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Frame {
+    pub inside: Option<Entries<Vec<Placed<String>>>>,
+    pub across: Option<Entries<Vec<Placed<String>>>>,
+    pub interval: Option<Span>,
+    pub timeout: Option<Span>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+    pub time_to_truth: Option<Span>,
+    #[serde(default)]
+    pub silent_means: SilentMeans,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Postgres {
+    pub password: Option<SecretRef>,
+    pub ca: Option<PathBuf>,
+    #[serde(default)]
+    pub unreachable_writer: UnreachableWriter,
+    #[serde(default)]
+    pub application: Application,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Application {
+    pub roles: Vec<Placed<String>>,
+    pub proof: Option<Proof>,
+    pub database: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    pub user: String,
+    pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
+}
