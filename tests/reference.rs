@@ -250,6 +250,7 @@ fn a_key_that_is_not_shown_is_told() {
         is_enum: false,
         closed,
         words: words.iter().map(|word| (*word).to_owned()).collect(),
+        beside: Vec::new(),
     };
     let found = Found::of(CONFIG);
     assert_eq!(found.missing(&shape(&["address", "interval", "timeout", "rise", "fall"], true)), [""; 0]);
