@@ -1,7 +1,7 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, postgres, raft};
+use super::{Judgement, Round, Standing, component, postgres, raft};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -9,6 +9,9 @@ use crate::config::{Cluster, ClusterKind, Group};
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
     let mut judgement = match cluster.kind {
         ClusterKind::Etcd(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
+            component::judge(cluster, group, round, memory, now)
+        }
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };
     match judgement.verdict {

@@ -6,6 +6,7 @@
 //! one lost.
 
 mod absent;
+mod component;
 mod judge;
 mod memory;
 mod postgres;
@@ -16,4 +17,6 @@ mod view;
 pub use judge::judge;
 pub use memory::Memory;
 pub use standing::{Evidence, Judgement, Standing};
-pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};
+pub use view::{
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round,
+};

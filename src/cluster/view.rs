@@ -50,6 +50,11 @@ impl NodeView {
                 (false, true) => "fenced",
                 (false, false) => "writer",
             },
+            Self::Answered(Facts::Component(facts)) => match (&facts.view, facts.ready) {
+                (None, _) => "outside",
+                (Some(_), false) => "joining",
+                (Some(_), true) => "inside",
+            },
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -66,6 +71,8 @@ pub enum Facts {
     Raft(RaftFacts),
     /// A PostgreSQL server.
     Postgres(PostgresFacts),
+    /// A member of a group that agrees on who belongs to it.
+    Component(ComponentFacts),
 }
 
 /// What a member of a group that elects one leader per term says of itself. Names are the
@@ -109,6 +116,46 @@ pub struct PostgresFacts {
     pub replayed: u64,
     /// Standby: it streams from a primary. Primary: at least one standby streams from it.
     pub streaming: bool,
+}
+
+/// What a member of a group says that agrees on its own membership, and lets only the part with
+/// a majority of the last one go on: Galera's primary component, a view of MySQL's Group
+/// Replication.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ComponentFacts {
+    /// Which cluster it belongs to; empty where it belongs to none for now.
+    pub cluster: String,
+    /// Its own name.
+    pub member: String,
+    /// The membership that it is part of, if that one may commit by its word.
+    pub view: Option<ComponentView>,
+    /// It takes statements.
+    pub ready: bool,
+    /// It has all that the others have, by its own word.
+    pub synced: bool,
+    /// What it calls its state.
+    pub state: String,
+    /// Who takes writes, by its word; nothing where all do.
+    pub primary: Option<String>,
+    /// It takes writes in general, and refuses them for now.
+    pub read_only: bool,
+    /// The others wait for it, or it for them, before anything more is committed.
+    pub stalled: bool,
+    /// How many transactions it has.
+    pub committed: u64,
+    /// How many it has received and not applied.
+    pub queue: u64,
+}
+
+/// A membership that the members have agreed on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct ComponentView {
+    /// Grows with every change of the membership.
+    pub number: u64,
+    /// What else tells it from others with this number.
+    pub name: String,
+    /// How many are in it, those that cannot be asked included.
+    pub size: usize,
 }
 
 /// The result of a read or write that takes a quorum.

@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for DNS, HTTP and PostgreSQL.
+//! TLS, and clients for DNS, HTTP, MySQL and PostgreSQL.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -12,12 +12,14 @@ pub mod dns;
 mod failure;
 pub mod http;
 mod meter;
+pub mod mysql;
 mod net;
 pub mod postgres;
 mod resolve;
 mod secret;
 mod tls;
 pub mod web;
+mod wire;
 
 pub use certificate::{Certificate, Identity, PemFiles, Unusable, is_open_to_everybody};
 pub use clock::{Clock, Deadline, Late};

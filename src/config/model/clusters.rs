@@ -43,6 +43,10 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
+    /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
+    Galera(GaleraOptions),
+    /// MySQL Group Replication, InnoDB Cluster.
+    MysqlGr(MysqlGrOptions),
 }
 
 impl ClusterKind {
@@ -51,13 +55,23 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Postgres(_) => "postgres",
+            Self::Galera(_) => "galera",
+            Self::MysqlGr(_) => "mysql_gr",
+        }
+    }
+
+    /// Voters of each group that cannot be asked.
+    pub fn arbitrators(&self) -> usize {
+        match self {
+            Self::Galera(options) => options.arbitrators,
+            _ => 0,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) => true,
+            Self::Etcd(_) | Self::Galera(_) | Self::MysqlGr(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -136,6 +150,37 @@ pub struct Application {
     pub database: Option<String>,
 }
 
+/// How to log in to a MySQL or MariaDB server.
+#[derive(Clone, Debug, Default)]
+pub struct MysqlLogin {
+    /// Who.
+    pub user: String,
+    /// The password.
+    pub password: Option<SecretRef>,
+    /// Over TLS, the server's name verified; clear text without.
+    pub tls: Option<Access>,
+}
+
+/// How to talk to Galera.
+#[derive(Clone, Debug, Default)]
+pub struct GaleraOptions {
+    /// Who we are there.
+    pub login: MysqlLogin,
+    /// Voters without data (`garbd`), in each group. They cannot be asked.
+    pub arbitrators: usize,
+    /// The budget of a read that waits for the others.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to MySQL Group Replication.
+#[derive(Clone, Debug, Default)]
+pub struct MysqlGrOptions {
+    /// Who we are there.
+    pub login: MysqlLogin,
+    /// The budget of a read that waits for the others.
+    pub linearizable_timeout: Duration,
+}
+
 /// Voters that agree among themselves.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -170,6 +215,8 @@ pub enum Endpoint {
     Http(Url),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
+    /// A server that speaks a protocol of its own.
+    Host(HostPort),
 }
 
 impl std::fmt::Display for Endpoint {
@@ -177,6 +224,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
             Self::Postgres(target) => target.address.fmt(f),
+            Self::Host(address) => address.fmt(f),
         }
     }
 }

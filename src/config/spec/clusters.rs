@@ -14,6 +14,8 @@ use crate::config::read::{Beside, Entries, Placed};
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Postgres(Framed<Postgres>),
+    Galera(Framed<Galera>),
+    MysqlGr(Framed<MysqlGr>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -65,6 +67,26 @@ pub struct Application {
 pub struct Proof {
     pub user: String,
     pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Galera {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub arbitrators: usize,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct MysqlGr {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -3,6 +3,9 @@
 
 mod api;
 mod etcd;
+mod galera;
+mod mysql;
+mod mysql_gr;
 mod postgres;
 
 use std::time::Duration;
@@ -35,6 +38,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Galera(options), Endpoint::Host(address)) => {
+            galera::status(net, options, address, timeout).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Host(address)) => {
+            mysql_gr::status(net, options, address, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -53,6 +62,8 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Galera(options) => Some(options.linearizable_timeout),
+        ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
         ClusterKind::Postgres(_) => None,
     }
 }
@@ -61,6 +72,12 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Galera(options), Endpoint::Host(address)) => {
+            galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Host(address)) => {
+            mysql_gr::linearizable(net, options, address).await
+        }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
 }
