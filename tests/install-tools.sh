@@ -9,6 +9,9 @@ set -eu
 wanted="etcd-server:etcd
 etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
+mariadb-server:mariadbd
+galera-arbitrator-4:garbd
+rsync:rsync
 unbound:unbound
 bind9-dnsutils:dig
 bind9-utils:dnssec-dsfromkey

@@ -74,8 +74,11 @@ pub(super) fn judge(
         leader: part.as_ref().map(|part| leader_words(group, part)),
         term: part.as_ref().map(|part| part.view.number),
         lag_max: lag_max(&answered),
+        ..Evidence::default()
     };
-    let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= cluster.schedule.interval);
+    // One that started with the round before may end a little after it.
+    let fresh = cluster.schedule.interval * 2;
+    let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= fresh);
     let read_passed = read.is_some_and(|read| read.result == LinearizableResult::Passed);
     note_stuck(round, memory, &answered);
 

@@ -11,11 +11,13 @@ mod judge;
 mod memory;
 mod postgres;
 mod raft;
+mod shards;
 mod standing;
 mod view;
 
 pub use judge::judge;
 pub use memory::Memory;
+pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
     ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round,

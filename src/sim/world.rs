@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
-use crate::cluster::{Facts, NodeView, PostgresFacts, RaftFacts, Round};
+use crate::cluster::{ComponentFacts, ComponentView, Facts, NodeView, PostgresFacts, RaftFacts, Round};
 use crate::config::{ClusterKind, Config};
 use crate::health::{Finding, Sample};
 use crate::workflow::{Act as CallAct, Call, Op, Outcome, Retry};
@@ -54,19 +54,24 @@ impl World {
     /// What a round of a group brings.
     pub fn round(&self, config: &Config, id: GroupId) -> Round {
         let group = &config.groups[id];
-        let raft = matches!(config.clusters[group.cluster].kind, ClusterKind::Etcd(_));
-        let well = || match raft {
-            true => format!("L{}", "f".repeat(group.members.len() - 1)),
-            false => format!("w{}", "s".repeat(group.members.len() - 1)),
+        let kind = &config.clusters[group.cluster].kind;
+        let (first, others) = match kind {
+            ClusterKind::Postgres(_) => ("w", "s"),
+            ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => ("m", "m"),
+            _ => ("L", "f"),
         };
+        let well = || format!("{first}{}", others.repeat(group.members.len() - 1));
         let letters = self.voters.get(&**config.groups.name(id)).cloned().unwrap_or_else(well);
         let views = (0..group.members.len()).map(|member| {
             let letter = letters.chars().nth(member).unwrap_or('-');
-            match (letter, raft) {
+            match (letter, kind) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
-                (letter, true) => raft_view(&letters, member, letter),
-                (letter, false) => postgres_view(letter),
+                (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
+                (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
+                    component_view(&letters, member, letter)
+                }
+                (letter, _) => raft_view(&letters, member, letter),
             }
         });
         Round { group: id, views: views.collect(), linearizable: None, took: Duration::from_millis(2) }
@@ -141,8 +146,7 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         term: 2,
         index: 100,
         applied: if letter == 'b' { 50 } else { 100 },
-        learner: false,
-        errors: Vec::new(),
+        ..RaftFacts::default()
     }))
 }
 
@@ -162,6 +166,25 @@ fn postgres_view(letter: char) -> NodeView {
         'w' | 's' | 't' | 'f' => NodeView::Answered(Facts::Postgres(facts)),
         _ => NodeView::Silent("no answer".to_owned()),
     }
+}
+
+fn component_view(letters: &str, member: usize, letter: char) -> NodeView {
+    let inside = match letter {
+        'm' => true,
+        'c' => false,
+        _ => return NodeView::Silent("no answer".to_owned()),
+    };
+    let size = letters.chars().filter(|letter| *letter == 'm').count();
+    NodeView::Answered(Facts::Component(ComponentFacts {
+        cluster: "world".to_owned(),
+        member: (member + 1).to_string(),
+        view: inside.then(|| ComponentView { number: 2, name: String::new(), size }),
+        ready: inside,
+        synced: inside,
+        state: if inside { "in it" } else { "cut off" }.to_owned(),
+        committed: 100,
+        ..ComponentFacts::default()
+    }))
 }
 
 /// A moment of virtual time as people write it.

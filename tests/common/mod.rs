@@ -7,9 +7,11 @@
 pub mod client;
 pub mod daemon;
 pub mod etcd;
+pub mod galera;
 pub mod net;
 pub mod ports;
 pub mod postgres;
+pub mod scene;
 pub mod servers;
 pub mod shop;
 pub mod unbound;
