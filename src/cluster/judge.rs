@@ -1,7 +1,7 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, postgres, raft};
+use super::{Judgement, Round, Standing, postgres, raft, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -11,6 +11,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         ClusterKind::Etcd(_) | ClusterKind::Consul(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };
+    shards::weigh(cluster, round, memory, &mut judgement, now);
     match judgement.verdict {
         Standing::Quorum | Standing::Degraded => memory.seen_well = true,
         Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => {

@@ -58,6 +58,7 @@ pub(super) fn judge(
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term),
         lag_max: lag_max(&answered),
+        ..Evidence::default()
     };
 
     let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= cluster.schedule.interval);
@@ -432,7 +433,7 @@ mod tests {
                         index: 50,
                         applied: 50,
                         learner: state == 'l',
-                        errors: Vec::new(),
+                        ..RaftFacts::default()
                     }))
                 };
                 match state {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Shards;
 use crate::base::{GroupId, Mono};
 
 /// What asking every voter of a group once has brought, by position in the group.
@@ -68,6 +69,16 @@ pub enum Facts {
     Postgres(PostgresFacts),
 }
 
+impl Facts {
+    /// What it tells of the parts of the system, where it has some.
+    pub fn shards(&self) -> Option<&Shards> {
+        match self {
+            Self::Raft(facts) => facts.shards.as_ref(),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
 /// What a member of a group that elects one leader per term says of itself. Names are the
 /// system's own, whatever it calls its members by.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -88,6 +99,8 @@ pub struct RaftFacts {
     pub learner: bool,
     /// What it complains of.
     pub errors: Vec<String>,
+    /// What it tells of the parts of the system, where it has some.
+    pub shards: Option<Shards>,
 }
 
 /// What a PostgreSQL server says of itself.

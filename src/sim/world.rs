@@ -141,8 +141,7 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         term: 2,
         index: 100,
         applied: if letter == 'b' { 50 } else { 100 },
-        learner: false,
-        errors: Vec::new(),
+        ..RaftFacts::default()
     }))
 }
 

@@ -151,6 +151,7 @@ impl AgentSelf {
             applied: number(&raft.applied_index)?,
             learner: own.is_some_and(|own| own.suffrage != "Voter"),
             errors,
+            shards: None,
         })
     }
 }
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn reads_what_a_server_knows_of_itself() {
         let follows = facts(&agent_self("Follower", 2, "10.77.20.2:8300", "37.690769ms", "Voter")).unwrap();
-        let RaftFacts { cluster, member, leader, term, index, applied, learner, errors } = follows;
+        let RaftFacts { cluster, member, leader, term, index, applied, learner, errors, .. } = follows;
         assert_eq!((cluster.as_str(), member.as_str()), ("dc1", "10.77.20.1:8300"));
         assert_eq!((leader.as_deref(), term, learner), (Some("10.77.20.2:8300"), 2, false));
         // Not `last_log_index`: an entry that a lost leader could not commit goes away again.
