@@ -264,10 +264,8 @@ fn committing(
         return (Standing::ReadOnly, format!("membership {} takes no writes: read-only", view.number));
     }
     let stalled = members.iter().filter(|(_, facts)| facts.stalled).count();
-    let mut words = format!(
-        "{} of {} voters are in membership {}",
-        evidence.agreeing, evidence.voters, view.number
-    );
+    let mut words =
+        format!("{} of {} voters are in membership {}", evidence.agreeing, evidence.voters, view.number);
     if evidence.agreeing < majority {
         words = format!("{words}, of {}, which proved that it commits", view.size);
     }
@@ -485,7 +483,8 @@ mod tests {
                     committed: 50,
                     ..ComponentFacts::default()
                 };
-                let with = |view| NodeView::Answered(Facts::Component(ComponentFacts { view, ..facts.clone() }));
+                let with =
+                    |view| NodeView::Answered(Facts::Component(ComponentFacts { view, ..facts.clone() }));
                 match state {
                     'x' => NodeView::Refused("connection refused".to_owned()),
                     '-' => NodeView::Silent("no answer".to_owned()),
@@ -681,7 +680,8 @@ mod tests {
                 ..ComponentFacts::default()
             }))
         };
-        let mut round = |primary| bench.views(vec![facts(0, primary), facts(1, true), facts(2, true)]).verdict;
+        let mut round =
+            |primary| bench.views(vec![facts(0, primary), facts(1, true), facts(2, true)]).verdict;
         assert_eq!(round(false), Standing::Quorum);
         assert_eq!(round(true), Standing::ReadOnly);
     }

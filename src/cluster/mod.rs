@@ -20,5 +20,6 @@ pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
-    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round,
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts,
+    RaftFacts, Round,
 };

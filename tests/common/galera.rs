@@ -110,7 +110,11 @@ impl System for Galera {
         let mut server = net.on(host, "setpriv");
         server.args([&format!("--reuid={USER}"), "--clear-groups"]).arg(&self.server);
         server.args(["--no-defaults", "--port=3306", "--skip-name-resolve"]);
-        server.args(["--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--innodb-flush-log-at-trx-commit=0"]);
+        server.args([
+            "--binlog-format=ROW",
+            "--innodb-autoinc-lock-mode=2",
+            "--innodb-flush-log-at-trx-commit=0",
+        ]);
         server.args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--wsrep-on=ON"]);
         server.args(["--wsrep-cluster-name=shop", "--wsrep-sst-method=rsync"]);
         server.arg(format!("--datadir={}", own.display()));

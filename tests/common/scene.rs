@@ -91,9 +91,9 @@ store: {{embedded: {{path: state}}}}
     /// What the daemon makes of the group now, in one word.
     pub fn verdict(&self) -> String {
         let metrics = self.daemon.metrics();
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("pointsman_cluster_standing{group=\"store\"") && line.ends_with(" 1"));
+        let line = metrics.lines().find(|line| {
+            line.starts_with("pointsman_cluster_standing{group=\"store\"") && line.ends_with(" 1")
+        });
         let word = line.and_then(|line| line.split("state=\"").nth(1)?.split('"').next());
         word.unwrap_or("none").to_owned()
     }

@@ -21,8 +21,7 @@ const STATUS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_
     'wsrep_cluster_size', 'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_gcomm_uuid', \
     'wsrep_local_state', 'wsrep_local_state_comment', 'wsrep_ready', 'wsrep_last_committed', \
     'wsrep_local_recv_queue', 'wsrep_flow_control_active')";
-const VARIABLES: &str =
-    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'wsrep_reject_queries')";
+const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'wsrep_reject_queries')";
 
 /// `wsrep_local_state`: it has all that the others have.
 const SYNCED: &str = "4";
@@ -54,7 +53,11 @@ pub(super) async fn status(
 }
 
 /// Sends a message through the group, and waits until it is back.
-pub(super) async fn linearizable(net: &Net, options: &GaleraOptions, address: &HostPort) -> LinearizableResult {
+pub(super) async fn linearizable(
+    net: &Net,
+    options: &GaleraOptions,
+    address: &HostPort,
+) -> LinearizableResult {
     let mut contact = Contact::new(options.linearizable_timeout);
     let mut session = match open(&mut contact, net, &options.login, address).await {
         Ok(session) => session,
@@ -82,7 +85,10 @@ fn facts(status: &BTreeMap<String, String>, variables: &BTreeMap<String, String>
     };
     let rejects = variables.get("wsrep_reject_queries").is_some_and(|which| which != "NONE");
     Some(ComponentFacts {
-        cluster: text("wsrep_cluster_state_uuid").filter(|uuid| *uuid != NO_CLUSTER).unwrap_or_default().to_owned(),
+        cluster: text("wsrep_cluster_state_uuid")
+            .filter(|uuid| *uuid != NO_CLUSTER)
+            .unwrap_or_default()
+            .to_owned(),
         member: text("wsrep_gcomm_uuid").unwrap_or_default().to_owned(),
         view,
         ready: text("wsrep_ready")? == "ON" && !rejects,

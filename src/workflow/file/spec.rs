@@ -129,9 +129,9 @@ impl Reader<'_> {
         let (cluster, by_alias) = self.cluster(&spec.cluster)?;
         let kind = &self.config.clusters[cluster].kind;
         if !matches!(kind, ClusterKind::Postgres(_)) {
-            let (name, word) = (self.config.clusters.name(cluster), kind.word());
+            let (name, system) = (self.config.clusters.name(cluster), kind.word());
             self.mistakes
-                .error(&spec.cluster.place, format!("`{name}` is {word}, which chooses its own leader"))
+                .error(&spec.cluster.place, format!("`{name}` is {system}, which chooses its own leader"))
                 .help("the database agent moves the writer role of PostgreSQL clusters");
             return None;
         }

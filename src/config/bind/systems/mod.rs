@@ -1,5 +1,6 @@
-//! Systems, one file each: what their options mean, and which are refused.
+//! What is particular to each clustered system: one file per system, or per family of them.
 
+mod consul;
 mod galera;
 mod mysql_gr;
 

@@ -26,10 +26,8 @@ impl Binder<'_> {
         let help = "it waits for what the group still has to apply; leave it at 5s";
         let linearizable_timeout =
             self.patience(own.linearizable_timeout, LINEARIZABLE_TIMEOUT, &times, help);
-        let options = MysqlGrOptions {
-            login: self.mysql_login(own.user, own.password, own.tls),
-            linearizable_timeout,
-        };
+        let options =
+            MysqlGrOptions { login: self.mysql_login(own.user, own.password, own.tls), linearizable_timeout };
         self.declare(name, ClusterKind::MysqlGr(options), TIME_TO_TRUTH, frame, place, Self::host);
     }
 }
