@@ -49,7 +49,7 @@ impl Binder<'_> {
         zones: &[ZoneFile],
     ) -> Option<Service> {
         let told = self.mistakes.errors();
-        let (policy, rules) = self.policy(&service.policy)?;
+        let (policy, rules, nearest) = self.policy(&service.policy)?;
         let regions = policy.regions();
         let answers = self.answers(&service.answers, &service.names, zones);
         for region in &regions {
@@ -111,6 +111,7 @@ impl Binder<'_> {
             policy,
             regions,
             rules,
+            nearest,
             ecs: service.ecs.unwrap_or(true),
             salt: stable_hash(name.value.as_bytes()),
             switched_by: service.switched_by,
