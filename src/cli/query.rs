@@ -56,7 +56,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     }
     print(&answered.message.to_string());
     print(&format!("\n;; MSG SIZE  rcvd: {}\n", answered.octets));
-    if query.dnssec {
+    // A file alone has no keys.
+    if query.dnssec && query.zone.is_none() {
         print(UNSIGNED);
     }
     if dynamic {

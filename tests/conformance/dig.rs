@@ -205,10 +205,10 @@ fn a_file_that_leaves_its_apex_open_is_told_how_to_name_it() {
         said.err.contains("--origin")
     };
     let soa = "@ 300 SOA ns1.example.org. h.example.org. 1 1h 10m 2w 30\n@ 300 NS ns1.example.org.\n";
-    let outside = "ns1.example.org. 300 A 192.0.2.1\n";
-    assert!(ask("open.zone", &format!("{soa}{outside}"), &[]));
+    let broken = "www 300 AAA 192.0.2.1\n";
+    let outside = "ns1.example.net. 300 A 192.0.2.1\n";
+    assert!(ask("open.zone", &format!("{soa}{outside}{broken}"), &[]));
     assert!(!ask("named.zone", &format!("{soa}{outside}"), &["--origin", "example.com"]));
     assert!(!ask("stated.zone", &format!("$ORIGIN example.com.\n{soa}{outside}"), &[]));
-    assert!(!ask("broken.zone", &format!("{soa}www 300 AAA 192.0.2.1\n"), &[]));
-    assert!(!ask("empty.zone", "", &[]));
+    assert!(!ask("broken.zone", &format!("{soa}{broken}"), &[]));
 }

@@ -26,10 +26,18 @@ struct Extent {
     nearest: Vec<Place>,
 }
 
+/// A policy that has been read.
+pub(super) struct Bound {
+    pub(super) policy: Policy,
+    /// What its rules go by, and where they stand.
+    pub(super) rules: Vec<(Who, Place)>,
+    /// Where it goes by distance.
+    pub(super) nearest: Vec<Place>,
+}
+
 impl Binder<'_> {
-    /// The policy of a service, what its rules go by, and where it goes by distance. `None` if it
-    /// names no region that exists.
-    pub(super) fn policy(&mut self, node: &Node) -> Option<(Policy, Vec<(Who, Place)>, Vec<Place>)> {
+    /// The policy of a service. `None` if it names no region that exists.
+    pub(super) fn policy(&mut self, node: &Node) -> Option<Bound> {
         let mut extent = Extent::default();
         let told = self.mistakes.errors();
         let policy = self.part(node, &mut extent);
@@ -40,7 +48,8 @@ impl Binder<'_> {
         if policy.is_none() && self.mistakes.errors() == told {
             self.mistakes.error(&node.place, "the policy names no region that exists");
         }
-        policy.map(|policy| (policy, extent.rules, extent.nearest))
+        let Extent { rules, nearest, .. } = extent;
+        policy.map(|policy| Bound { policy, rules, nearest })
     }
 
     /// A region's name, or a policy.
