@@ -41,6 +41,8 @@ pub enum SilentMeans {
 pub enum ClusterKind {
     /// etcd 3.4 and later, over its JSON gateway.
     Etcd(EtcdOptions),
+    /// Consul servers, over their HTTP API.
+    Consul(ConsulOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
 }
@@ -50,6 +52,7 @@ impl ClusterKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
             Self::Postgres(_) => "postgres",
         }
     }
@@ -57,14 +60,22 @@ impl ClusterKind {
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
-            Self::Etcd(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) => true,
+            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
+
+    /// Whether its members elect one leader per term, and are judged by whom they name.
+    pub fn elects(&self) -> bool {
+        match self {
+            Self::Etcd(_) | Self::Consul(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -158,6 +169,16 @@ pub struct EtcdOptions {
     pub access: Access,
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to Consul servers.
+#[derive(Clone, Debug, Default)]
+pub struct ConsulOptions {
+    /// TLS, where its endpoints are `https`, and an ACL token.
+    pub access: Access,
+    /// The budget of the linearizable probe; Consul itself takes up to 7 s to give up on a read
+    /// that finds no leader.
     pub linearizable_timeout: Duration,
 }
 
