@@ -12,6 +12,8 @@ postgresql-15:/usr/lib/postgresql/15/bin/postgres
 mariadb-server:mariadbd
 galera-arbitrator-4:garbd
 rsync:rsync
+redis-server:redis-server
+redis-sentinel:redis-sentinel
 unbound:unbound
 bind9-dnsutils:dig
 bind9-utils:dnssec-dsfromkey

@@ -11,6 +11,7 @@ mod judge;
 mod memory;
 mod postgres;
 mod raft;
+mod sentinel;
 mod shards;
 mod standing;
 mod view;
@@ -21,5 +22,5 @@ pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
     ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts,
-    RaftFacts, Round,
+    RaftFacts, RedisFacts, Round, SentinelFacts,
 };

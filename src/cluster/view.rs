@@ -56,6 +56,15 @@ impl NodeView {
                 (Some(_), false) => "joining",
                 (Some(_), true) => "inside",
             },
+            Self::Answered(Facts::Sentinel(facts)) => match facts.reaches {
+                true => "reaches a majority",
+                false => "cut off",
+            },
+            Self::Answered(Facts::Redis(facts)) => match (facts.loading, facts.master) {
+                (true, _) => "loading",
+                (false, true) => "master",
+                (false, false) => "replica",
+            },
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -74,6 +83,10 @@ pub enum Facts {
     Postgres(PostgresFacts),
     /// A member of a group that agrees on who belongs to it.
     Component(ComponentFacts),
+    /// A Redis Sentinel.
+    Sentinel(SentinelFacts),
+    /// A Redis server.
+    Redis(RedisFacts),
 }
 
 impl Facts {
@@ -82,6 +95,7 @@ impl Facts {
         match self {
             Self::Raft(facts) => facts.shards.as_ref(),
             Self::Postgres(_) | Self::Component(_) => None,
+            Self::Sentinel(_) | Self::Redis(_) => None,
         }
     }
 }
@@ -169,6 +183,42 @@ pub struct ComponentView {
     pub name: String,
     /// How many are in it, those that cannot be asked included.
     pub size: usize,
+}
+
+/// What a Redis Sentinel says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SentinelFacts {
+    /// It reaches the quorum, and the majority that a failover takes (`CKQUORUM`).
+    pub reaches: bool,
+    /// Its words about that.
+    pub words: String,
+    /// The address of the master, as it knows it.
+    pub master: String,
+    /// The id of the master's run.
+    pub run_id: String,
+    /// The configuration that it names the master by: grows with every failover.
+    pub epoch: u64,
+    /// It takes the master for down.
+    pub down: bool,
+}
+
+/// What a Redis server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RedisFacts {
+    /// The id of its run.
+    pub run_id: String,
+    /// It says that it is a master.
+    pub master: bool,
+    /// Replicas that it has lately heard from.
+    pub good_replicas: usize,
+    /// A master that takes no writes for want of replicas (`min-replicas-to-write`).
+    pub refuses_writes: bool,
+    /// A replica that follows its master.
+    pub linked: bool,
+    /// It is still reading its data.
+    pub loading: bool,
+    /// How far its log goes, in bytes.
+    pub offset: u64,
 }
 
 /// The result of a read or write that takes a quorum.

@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for DNS, HTTP, MySQL and PostgreSQL.
+//! TLS, and clients for DNS, HTTP, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -15,6 +15,7 @@ mod meter;
 pub mod mysql;
 mod net;
 pub mod postgres;
+pub mod redis;
 mod resolve;
 mod secret;
 mod tls;

@@ -35,6 +35,9 @@ impl Binder<'_> {
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
+                spec::Cluster::RedisSentinel(Beside { shared, own }) => {
+                    self.redis_sentinel(&name, shared, own, place);
+                }
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }

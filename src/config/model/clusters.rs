@@ -49,6 +49,8 @@ pub enum ClusterKind {
     Galera(GaleraOptions),
     /// MySQL Group Replication, InnoDB Cluster.
     MysqlGr(MysqlGrOptions),
+    /// Redis under Sentinels.
+    RedisSentinel(RedisSentinelOptions),
 }
 
 impl ClusterKind {
@@ -60,6 +62,7 @@ impl ClusterKind {
             Self::Postgres(_) => "postgres",
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
+            Self::RedisSentinel(_) => "redis_sentinel",
         }
     }
 
@@ -75,7 +78,7 @@ impl ClusterKind {
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
-            Self::Galera(_) | Self::MysqlGr(_) => None,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
         }
     }
 
@@ -84,6 +87,8 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) | Self::Consul(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) => true,
+            // Its members are no voters alone: its Sentinels are counted where it is bound.
+            Self::RedisSentinel(_) => false,
             Self::Postgres(_) => false,
         }
     }
@@ -91,7 +96,7 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Galera(_) | Self::MysqlGr(_) => false,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
             Self::Etcd(_) | Self::Consul(_) => true,
             Self::Postgres(_) => false,
         }
@@ -266,6 +271,28 @@ pub struct MysqlGrOptions {
     pub linearizable_timeout: Duration,
 }
 
+/// How to talk to Redis and its Sentinels.
+#[derive(Clone, Debug, Default)]
+pub struct RedisSentinelOptions {
+    /// What the Sentinels call the master.
+    pub master: String,
+    /// Who we are at the servers.
+    pub servers: RedisLogin,
+    /// Who we are at the Sentinels.
+    pub sentinels: RedisLogin,
+    /// Over TLS, the servers' names verified; clear text without.
+    pub tls: Option<Access>,
+}
+
+/// How to log in to a Redis server or a Sentinel.
+#[derive(Clone, Debug, Default)]
+pub struct RedisLogin {
+    /// An ACL user; without, the default one.
+    pub user: Option<String>,
+    /// The password; without, nobody logs in.
+    pub password: Option<SecretRef>,
+}
+
 /// Voters that agree among themselves.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -302,6 +329,8 @@ pub enum Endpoint {
     Postgres(PostgresTarget),
     /// A server that speaks a protocol of its own.
     Host(HostPort),
+    /// A Redis server or a Sentinel.
+    Redis(RedisTarget),
 }
 
 impl std::fmt::Display for Endpoint {
@@ -310,8 +339,18 @@ impl std::fmt::Display for Endpoint {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
             Self::Postgres(target) => target.address.fmt(f),
             Self::Host(address) => address.fmt(f),
+            Self::Redis(target) => target.address.fmt(f),
         }
     }
+}
+
+/// A Redis server, or a Sentinel of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RedisTarget {
+    /// Where.
+    pub address: HostPort,
+    /// It has a vote, and no data.
+    pub sentinel: bool,
 }
 
 /// A PostgreSQL server and who we are there; the password is kept elsewhere.

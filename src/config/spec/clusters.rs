@@ -17,6 +17,7 @@ pub enum Cluster {
     Postgres(Framed<Postgres>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
+    RedisSentinel(Framed<RedisSentinel>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -96,6 +97,24 @@ pub struct MysqlGr {
     pub password: Option<SecretRef>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSentinel {
+    pub master: String,
+    #[serde(default)]
+    pub servers: RedisLogin,
+    #[serde(default)]
+    pub sentinels: RedisLogin,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisLogin {
+    pub user: Option<Placed<String>>,
+    pub password: Option<SecretRef>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -8,6 +8,7 @@ mod galera;
 mod mysql;
 mod mysql_gr;
 mod postgres;
+mod redis;
 
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Galera(options), Endpoint::Host(address)) => {
             galera::status(net, options, address, timeout).await
         }
+        (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
+            redis::status(net, options, target, timeout).await
+        }
         (ClusterKind::MysqlGr(options), Endpoint::Host(address)) => {
             mysql_gr::status(net, options, address, timeout).await
         }
@@ -69,7 +73,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::Postgres(_) => None,
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
     }
 }
 

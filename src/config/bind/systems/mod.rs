@@ -3,6 +3,7 @@
 mod consul;
 mod galera;
 mod mysql_gr;
+mod redis_sentinel;
 
 use std::time::Duration;
 
