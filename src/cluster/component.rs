@@ -436,7 +436,7 @@ mod tests {
         fn new(regions: &[u16], inside: bool, arbitrators: usize) -> Self {
             let members = regions.iter().enumerate().map(|(n, region)| crate::config::Member {
                 region: RegionId(*region),
-                endpoint: Endpoint::Host(HostPort { host: format!("m{n}"), port: 3306 }),
+                endpoint: Endpoint::Port(HostPort { host: format!("m{n}"), port: 3306 }),
             });
             let options = GaleraOptions { arbitrators, ..GaleraOptions::default() };
             Self {

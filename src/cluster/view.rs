@@ -90,6 +90,59 @@ pub enum Facts {
 }
 
 impl Facts {
+    /// All of it, on one line for a person; what a system does not tell is left out.
+    pub fn words(&self) -> String {
+        let some = |name: &str, value: u64| (value > 0).then(|| format!("{name} {value}"));
+        let parts: Vec<Option<String>> = match self {
+            Self::Raft(facts) => vec![
+                (!facts.member.is_empty()).then(|| format!("is {}", facts.member)),
+                Some(match &facts.leader {
+                    Some(leader) => format!("leader {leader}"),
+                    None => "no leader".to_owned(),
+                }),
+                some("term", facts.term),
+                some("index", facts.index),
+                some("applied", facts.applied),
+                (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
+            ],
+            Self::Postgres(facts) => vec![
+                some("timeline", facts.timeline.into()),
+                some("received", facts.received),
+                some("replayed", facts.replayed),
+                facts.read_only.then(|| "read only".to_owned()),
+                Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
+                some("system", facts.system),
+            ],
+            Self::Component(facts) => vec![
+                Some(match &facts.view {
+                    Some(view) => format!("membership {} of {}", view.number, view.size),
+                    None => "in no membership that may commit".to_owned(),
+                }),
+                Some(facts.state.clone()).filter(|state| !state.is_empty()),
+                (!facts.ready).then(|| "takes no statements".to_owned()),
+                facts.primary.as_ref().map(|primary| format!("primary {primary}")),
+                facts.read_only.then(|| "read only".to_owned()),
+                facts.stalled.then(|| "held up by flow control".to_owned()),
+                some("committed", facts.committed),
+                some("queue", facts.queue),
+            ],
+            Self::Sentinel(facts) => vec![
+                Some(facts.words.clone()),
+                Some(format!("master {}", facts.master)),
+                Some(format!("epoch {}", facts.epoch)),
+                facts.down.then(|| "takes it for down".to_owned()),
+            ],
+            Self::Redis(facts) => vec![
+                facts.master.then(|| format!("{} replicas heard from", facts.good_replicas)),
+                (!facts.master).then(|| if facts.linked { "linked" } else { "not linked" }.to_owned()),
+                facts.refuses_writes.then(|| "refuses writes".to_owned()),
+                facts.loading.then(|| "loading".to_owned()),
+                some("offset", facts.offset),
+            ],
+        };
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// What it tells of the parts of the system, where it has some.
     pub fn shards(&self) -> Option<&Shards> {
         match self {
@@ -108,7 +161,8 @@ pub struct RaftFacts {
     pub cluster: String,
     /// Its own name; empty where it does not tell.
     pub member: String,
-    /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
+    /// Whom it takes for the leader, in which term; an empty name: it follows one, and does not
+    /// tell whom. `None`: it knows of no leader.
     pub leader: Option<String>,
     /// Its term, epoch or view: grows with every election; 0 where the system does not tell.
     pub term: u64,

@@ -18,7 +18,7 @@ use std::io;
 use ring::digest::{Context, Digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::wire::{Wire, metered, secured, talk};
+use super::stream::{Wire, metered, secured, talk};
 use super::{Close, Contact, Failure, Meter, Net, TrustFiles, read_secret};
 use crate::base::{Secret, SecretRef};
 use crate::config::HostPort;

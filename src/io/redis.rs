@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::wire::{Wire, metered, secured, talk};
+use super::stream::{Wire, metered, secured, talk};
 use super::{Close, Contact, Failure, Net, TrustFiles, read_secret};
 use crate::base::SecretRef;
 use crate::config::HostPort;

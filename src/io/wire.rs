@@ -1,48 +1,131 @@
-//! A connection to a server that speaks a protocol of its own, in clear text or over TLS: one
-//! type for both, metered, so that a server that never stops talking is stopped.
-
-use std::fmt;
+//! A connection in clear text or under TLS, for small protocols of which we speak a few words.
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Contact, Failure, Meter, Metered, Trust, failure};
+use super::{Close, Contact, Failure, Net, TrustFiles};
 use crate::config::HostPort;
 
-/// Anything that bytes go through.
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+/// What can be read from and written to.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-/// A connection, whatever is below.
-pub(super) type Wire = Box<dyn Bytes>;
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// Puts a meter on a fresh connection.
-pub(super) fn metered(stream: TcpStream, bytes_max: u64) -> (Wire, Meter) {
-    let (stream, meter) = Metered::new(stream, bytes_max);
-    (Box::new(stream), meter)
+/// An open connection to a server, with what it says kept to a limit.
+pub struct Wire<'a> {
+    stream: Box<dyn Stream>,
+    to: &'a HostPort,
+    heard: Vec<u8>,
+    /// Up to where `heard` was taken.
+    taken: usize,
+    bytes_max: usize,
 }
 
-/// Goes on over TLS, the server's name verified.
-pub(super) async fn secured(
-    contact: &mut Contact,
-    trust: &Trust,
-    peer: &HostPort,
-    wire: Wire,
-) -> Result<Wire, Failure> {
-    let name = ServerName::try_from(peer.host.clone())
-        .map_err(|_| Failure::unmeasured(format!("{peer} is not a name that TLS can verify")))?;
-    let connecting = TlsConnector::from(trust.config()).connect(name, wire);
-    let stream = contact.bound(connecting).await?.map_err(|error| talk(&error, peer, false))?;
-    contact.phases.secured = Some(contact.took());
-    Ok(Box::new(stream))
-}
+impl<'a> Wire<'a> {
+    /// Connects; `trust` for TLS from the first byte. The server may say so many bytes.
+    ///
+    /// # Errors
+    /// The connection is refused, TLS fails, or not in time.
+    pub async fn open(
+        contact: &mut Contact,
+        net: &Net,
+        to: &'a HostPort,
+        trust: Option<&TrustFiles>,
+        bytes_max: usize,
+    ) -> Result<Self, Failure> {
+        // Not abruptly: the last thing said must arrive.
+        let stream = contact.connect(net, to, Close::Gracefully).await?;
+        let stream: Box<dyn Stream> = match trust {
+            None => Box::new(stream),
+            Some(trust) => {
+                let trust = net.trust(trust, contact.deadline()).await?;
+                let name = ServerName::try_from(to.host.clone())
+                    .map_err(|_| Failure::unmeasured(format!("{to} has no name for TLS")))?;
+                Box::new(contact.secure(&trust, name, to, stream).await?)
+            }
+        };
+        Ok(Self { stream, to, heard: Vec::new(), taken: 0, bytes_max })
+    }
 
-/// The failure of talking over a connection.
-pub(super) fn talk(error: &std::io::Error, peer: impl fmt::Display, heard: bool) -> Failure {
-    match failure::find::<rustls::Error>(error) {
-        Some(tls) => Failure::of_tls(tls, peer),
-        None => Failure::of_talk(error, peer, heard),
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// The connection is gone, or the budget used up.
+    pub async fn send(&mut self, contact: &Contact, bytes: &[u8]) -> Result<(), Failure> {
+        let sent = contact.bound(self.stream.write_all(bytes)).await?;
+        sent.map_err(|error| Failure::of_talk(&error, self.to, !self.heard.is_empty()))
+    }
+
+    /// The next `length` bytes.
+    ///
+    /// # Errors
+    /// The connection ends before, or the budget is used up.
+    pub async fn take(&mut self, contact: &mut Contact, length: usize) -> Result<&[u8], Failure> {
+        while self.heard.len() - self.taken < length {
+            self.hear(contact).await?;
+        }
+        let start = self.taken;
+        self.taken += length;
+        Ok(&self.heard[start..self.taken])
+    }
+
+    /// The next line, without its end.
+    ///
+    /// # Errors
+    /// The connection ends before, or the budget is used up.
+    pub async fn line(&mut self, contact: &mut Contact) -> Result<String, Failure> {
+        loop {
+            let rest = &self.heard[self.taken..];
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&rest[..end]).trim_end_matches('\r').to_owned();
+                self.taken += end + 1;
+                return Ok(line);
+            }
+            self.hear(contact).await?;
+        }
+    }
+
+    /// Everything until the server closes the connection.
+    ///
+    /// # Errors
+    /// It says nothing before it does, or the budget is used up.
+    pub async fn rest(&mut self, contact: &mut Contact) -> Result<&[u8], Failure> {
+        loop {
+            match self.hear(contact).await {
+                Ok(()) => {}
+                Err(_) if !contact.deadline().over() && !self.heard.is_empty() => {
+                    if self.heard.len() >= self.bytes_max {
+                        return Err(self.too_much());
+                    }
+                    return Ok(&self.heard[self.taken..]);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn hear(&mut self, contact: &mut Contact) -> Result<(), Failure> {
+        let room = self.bytes_max - self.heard.len();
+        if room == 0 {
+            return Err(self.too_much());
+        }
+        let before = self.heard.len();
+        let limited = &mut (&mut self.stream).take(room as u64);
+        let read = contact.bound(limited.read_buf(&mut self.heard)).await?;
+        match read {
+            Ok(0) => {
+                let end = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                Err(Failure::of_talk(&end, self.to, before > 0))
+            }
+            Ok(_) => {
+                contact.heard_at(super::Clock.mono());
+                Ok(())
+            }
+            Err(error) => Err(Failure::of_talk(&error, self.to, before > 0)),
+        }
+    }
+
+    fn too_much(&self) -> Failure {
+        Failure::rubbish(format!("{} answers with more than {} bytes", self.to, self.bytes_max))
     }
 }

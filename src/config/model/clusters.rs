@@ -43,6 +43,8 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// Consul servers, over their HTTP API.
     Consul(ConsulOptions),
+    /// ZooKeeper servers, over their client port.
+    ZooKeeper(ZooKeeperOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
     /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
@@ -59,6 +61,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
+            Self::ZooKeeper(_) => "zookeeper",
             Self::Postgres(_) => "postgres",
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
@@ -77,7 +80,7 @@ impl ClusterKind {
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
         }
     }
@@ -85,7 +88,7 @@ impl ClusterKind {
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
             Self::RedisSentinel(_) => false,
@@ -97,7 +100,7 @@ impl ClusterKind {
     pub fn elects(&self) -> bool {
         match self {
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -201,6 +204,18 @@ pub struct ConsulOptions {
     pub access: Access,
     /// The budget of the linearizable probe; Consul itself takes up to 7 s to give up on a read
     /// that finds no leader.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to ZooKeeper servers.
+#[derive(Clone, Debug, Default)]
+pub struct ZooKeeperOptions {
+    /// The client port speaks TLS (`secureClientPort`).
+    pub tls: bool,
+    /// Whom to trust and what certificate to show, with TLS.
+    pub access: Access,
+    /// The budget of the linearizable probe; a server that is cut off leaves it hanging for
+    /// `syncLimit` ticks.
     pub linearizable_timeout: Duration,
 }
 
@@ -325,10 +340,10 @@ pub struct Member {
 pub enum Endpoint {
     /// A base URL.
     Http(Url),
+    /// A host and a port.
+    Port(HostPort),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
-    /// A server that speaks a protocol of its own.
-    Host(HostPort),
     /// A Redis server or a Sentinel.
     Redis(RedisTarget),
 }
@@ -337,8 +352,8 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Port(address) => address.fmt(f),
             Self::Postgres(target) => target.address.fmt(f),
-            Self::Host(address) => address.fmt(f),
             Self::Redis(target) => target.address.fmt(f),
         }
     }

@@ -4,6 +4,7 @@ mod consul;
 mod galera;
 mod mysql_gr;
 mod redis_sentinel;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::config::spec;
 impl Binder<'_> {
     /// `host:port` of a member.
     fn host(&mut self, text: &Placed<String>) -> Option<Endpoint> {
-        self.host_port(text).map(Endpoint::Host)
+        self.host_port(text).map(Endpoint::Port)
     }
 
     /// Who logs in to a MySQL server.
