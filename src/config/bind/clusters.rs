@@ -33,6 +33,7 @@ impl Binder<'_> {
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
+                spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
             }
         }
@@ -116,8 +117,14 @@ impl Binder<'_> {
 
     /// When the members are asked.
     pub(super) fn times(&mut self, frame: &spec::Frame, place: &Place) -> Schedule {
-        let spec::Frame { interval, timeout, rise, fall, .. } = frame;
-        let given = spec::Schedule { interval: *interval, timeout: *timeout, rise: *rise, fall: *fall };
+        let given = spec::Schedule {
+            interval: frame.interval,
+            timeout: frame.timeout,
+            rise: frame.rise,
+            fall: frame.fall,
+            jitter: frame.jitter.clone(),
+            source: frame.source.clone(),
+        };
         self.schedule(&given, place, self.defaults)
     }
 

@@ -8,12 +8,15 @@ use super::Span;
 use crate::base::SecretRef;
 use crate::config::model::{SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
+use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
+    #[serde(rename = "zookeeper")]
+    ZooKeeper(Framed<ZooKeeper>),
     Postgres(Framed<Postgres>),
 }
 
@@ -30,6 +33,8 @@ pub struct Frame {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
     pub time_to_truth: Option<Span>,
     #[serde(default)]
     pub silent_means: SilentMeans,
@@ -46,6 +51,13 @@ pub struct Etcd {
 #[serde(deny_unknown_fields)]
 pub struct Consul {
     pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ZooKeeper {
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
