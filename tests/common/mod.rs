@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod galera;
 pub mod mysql;
 pub mod net;
+pub mod patroni;
 pub mod ports;
 pub mod postgres;
 pub mod redis;

@@ -53,6 +53,8 @@ pub enum ClusterKind {
     MysqlGr(MysqlGrOptions),
     /// Redis under Sentinels.
     RedisSentinel(RedisSentinelOptions),
+    /// PostgreSQL under Patroni.
+    Patroni(PatroniOptions),
 }
 
 impl ClusterKind {
@@ -66,6 +68,7 @@ impl ClusterKind {
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
+            Self::Patroni(_) => "patroni",
         }
     }
 
@@ -81,7 +84,7 @@ impl ClusterKind {
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
-            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => None,
         }
     }
 
@@ -91,7 +94,7 @@ impl ClusterKind {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
-            Self::RedisSentinel(_) => false,
+            Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) => false,
         }
     }
@@ -99,7 +102,7 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Postgres(_) => false,
         }
@@ -297,6 +300,13 @@ pub struct RedisSentinelOptions {
     pub sentinels: RedisLogin,
     /// Over TLS, the servers' names verified; clear text without.
     pub tls: Option<Access>,
+}
+
+/// How to talk to Patroni.
+#[derive(Clone, Debug, Default)]
+pub struct PatroniOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
 }
 
 /// How to log in to a Redis server or a Sentinel.

@@ -7,6 +7,7 @@ mod etcd;
 mod galera;
 mod mysql;
 mod mysql_gr;
+mod patroni;
 mod postgres;
 mod redis;
 mod zookeeper;
@@ -50,6 +51,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::status(net, options, address, timeout).await
         }
+        (ClusterKind::Patroni(options), Endpoint::Http(url)) => {
+            patroni::status(net, options, url, timeout).await
+        }
         (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
             redis::status(net, options, target, timeout).await
         }
@@ -78,7 +82,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
+        ClusterKind::Patroni(_) | ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
     }
 }
 

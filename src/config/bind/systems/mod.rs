@@ -3,6 +3,7 @@
 mod consul;
 mod galera;
 mod mysql_gr;
+mod patroni;
 mod redis_sentinel;
 mod zookeeper;
 
