@@ -4,7 +4,9 @@
 mod api;
 mod consul;
 mod etcd;
+mod nats;
 mod postgres;
+mod raft_http;
 mod zookeeper;
 
 use std::time::Duration;
@@ -40,6 +42,10 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::status(net, options, to, timeout).await
         }
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::status(net, options, url, timeout).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::status(net, options, url, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
@@ -63,6 +69,8 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Postgres(_) => None,
     }
 }
@@ -72,6 +80,10 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::linearizable(net, options, url).await
+        }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
         }

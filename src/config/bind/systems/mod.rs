@@ -1,4 +1,6 @@
 //! What is particular to each clustered system: one file per system, or per family of them.
 
 mod consul;
+mod nats;
+mod raft_http;
 mod zookeeper;
