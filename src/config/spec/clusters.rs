@@ -35,6 +35,8 @@ pub struct Frame {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
     pub time_to_truth: Option<Span>,
     #[serde(default)]
     pub silent_means: SilentMeans,
