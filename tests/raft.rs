@@ -13,7 +13,7 @@ use pointsman::config::Config;
 
 use common::fleet::{Fleet, Launch};
 use common::watch::Watch;
-use common::{Scratch, find, find_foreign};
+use common::{Scratch, find, find_foreign, until};
 
 /// Elections, the times to truth and a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -490,18 +490,12 @@ mod etcd {
         watch.until(Standing::Degraded, LOST, PATIENCE);
         let (endpoint, peer) =
             (format!("{}:2379", fleet.address(0)), format!("--peer-urls=http://{}:2380", fleet.address(3)));
-        let mut add = fleet.net.on(fleet.checker(), "etcdctl");
-        add.env("ETCDCTL_API", "3").args([
-            "--endpoints",
-            &endpoint,
-            "member",
-            "add",
-            "m3",
-            "--learner",
-            &peer,
-        ]);
-        let added = add.output().unwrap();
-        assert!(added.status.success(), "{added:?}");
+        // etcd takes in nobody until its members have known each other for 5 s.
+        until("etcd to take in a learner", PATIENCE, || {
+            let mut add = fleet.net.on(fleet.checker(), "etcdctl");
+            add.env("ETCDCTL_API", "3").args(["--endpoints", &endpoint, "--command-timeout", "3s"]);
+            add.args(["member", "add", "m3", "--learner", &peer]).output().unwrap().status.success()
+        });
         fleet.start_member(3);
         let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
         assert_eq!((round.views[3].word(), judgement.evidence.voters), ("learner", 3));

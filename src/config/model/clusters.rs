@@ -48,7 +48,7 @@ pub enum ClusterKind {
     /// NATS JetStream servers, over their monitoring port.
     Nats(NatsOptions),
     /// Any system that elects a leader and tells of it in JSON over HTTP.
-    RaftHttp(RaftHttpOptions),
+    RaftHttp(Box<RaftHttpOptions>),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
 }

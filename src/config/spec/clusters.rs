@@ -12,6 +12,7 @@ use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "read once, and taken apart at once")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),

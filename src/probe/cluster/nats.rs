@@ -103,7 +103,7 @@ impl Replica {
 /// A leader and so many of its replicas are more than half of them all.
 fn is_majority(replicas: &[Replica]) -> bool {
     let there = replicas.iter().filter(|replica| replica.is_there()).count();
-    there + 1 > (replicas.len() + 1) / 2
+    there + 1 > replicas.len().div_ceil(2)
 }
 
 impl Meta {

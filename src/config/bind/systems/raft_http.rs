@@ -52,7 +52,7 @@ impl Binder<'_> {
             linearizable_timeout,
             linearizable: own.linearizable.map(|quorum| self.quorum_request(quorum)),
         };
-        let kind = ClusterKind::RaftHttp(options);
+        let kind = ClusterKind::RaftHttp(Box::new(options));
         self.declare(name, kind, TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.base_url(text).map(Endpoint::Http)
         });
