@@ -4,9 +4,13 @@
 mod api;
 mod consul;
 mod etcd;
+mod galera;
+mod mysql;
+mod mysql_gr;
 mod nats;
 mod postgres;
 mod raft_http;
+mod redis;
 mod zookeeper;
 
 use std::time::Duration;
@@ -49,6 +53,15 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::status(net, options, address, timeout).await
+        }
+        (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
+            redis::status(net, options, target, timeout).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::status(net, options, address, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -71,7 +84,9 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
-        ClusterKind::Postgres(_) => None,
+        ClusterKind::Galera(options) => Some(options.linearizable_timeout),
+        ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
     }
 }
 
@@ -86,6 +101,12 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
+        }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::linearizable(net, options, address).await
         }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
