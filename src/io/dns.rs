@@ -121,10 +121,6 @@ pub async fn query(
                 // Not to this question: somebody guesses, or does not speak DNS.
                 _ => contact.note("hear", || format!("{length} bytes that are no answer to this")),
             }
-            // Where more is always there to be read, the clock is never looked at while waiting.
-            if end.over() {
-                break;
-            }
         }
     }
     Err(match contact.phases.heard {
