@@ -6,6 +6,7 @@ mod client;
 mod geo;
 mod keys;
 mod order;
+mod probe;
 mod query;
 mod serve;
 mod show;
@@ -35,9 +36,12 @@ pub fn run() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
     let done = match command {
         Command::Serve { log } => serve::run(&common, log),
-        Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
+        Command::Check { file, secrets } => {
+            check::run(file.as_ref().unwrap_or(&common.config), secrets, common.output)
+        }
         Command::Query(query) => query::run(&common, &query),
         Command::Geo { addresses } => geo::run(&common, &addresses),
+        Command::Probe { names } => probe::run(&common, &names),
         Command::Status => show::status(&common),
         Command::Explain { name, client } => show::explain(&common, &name, client),
         Command::Region(region) => order::region(&common, region),

@@ -33,7 +33,13 @@ impl Binder<'_> {
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
+                spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
+                spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
+                spec::Cluster::RedisSentinel(Beside { shared, own }) => {
+                    self.redis_sentinel(&name, shared, own, place);
+                }
+                spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }
     }
@@ -116,8 +122,14 @@ impl Binder<'_> {
 
     /// When the members are asked.
     pub(super) fn times(&mut self, frame: &spec::Frame, place: &Place) -> Schedule {
-        let spec::Frame { interval, timeout, rise, fall, .. } = frame;
-        let given = spec::Schedule { interval: *interval, timeout: *timeout, rise: *rise, fall: *fall };
+        let given = spec::Schedule {
+            interval: frame.interval,
+            timeout: frame.timeout,
+            rise: frame.rise,
+            fall: frame.fall,
+            jitter: frame.jitter.clone(),
+            source: frame.source.clone(),
+        };
         self.schedule(&given, place, self.defaults)
     }
 
@@ -205,8 +217,9 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("{} is listed twice in `{name}`", member.endpoint));
             }
         }
-        match members.len() {
-            0 => {
+        let votes = self.clusters[cluster].kind.votes();
+        match members.len() + self.clusters[cluster].kind.arbitrators() {
+            _ if members.is_empty() => {
                 self.mistakes.error(place, format!("`{name}` has no members"));
                 return;
             }
@@ -214,12 +227,12 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("`{name}` has {n} members; at most {MEMBERS_MAX}"));
                 return;
             }
-            n if self.clusters[cluster].kind.votes() && n < 3 => {
+            n if votes && n < 3 => {
                 self.mistakes
                     .warn(place, format!("`{name}` has {n} voters: it can never afford to lose one"))
                     .help("it counts as `degraded` even at its best; list every voter, three or more");
             }
-            n if self.clusters[cluster].kind.votes() && n % 2 == 0 => {
+            n if votes && n % 2 == 0 => {
                 self.mistakes.warn(place, format!("`{name}` has {n} voters: no safer than {}", n - 1));
             }
             _ => {}

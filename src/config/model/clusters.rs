@@ -43,8 +43,16 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// Consul servers, over their HTTP API.
     Consul(ConsulOptions),
+    /// ZooKeeper servers, over their client port.
+    ZooKeeper(ZooKeeperOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
+    /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
+    Galera(GaleraOptions),
+    /// MySQL Group Replication, InnoDB Cluster.
+    MysqlGr(MysqlGrOptions),
+    /// Redis under Sentinels.
+    RedisSentinel(RedisSentinelOptions),
 }
 
 impl ClusterKind {
@@ -53,21 +61,37 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
+            Self::ZooKeeper(_) => "zookeeper",
             Self::Postgres(_) => "postgres",
+            Self::Galera(_) => "galera",
+            Self::MysqlGr(_) => "mysql_gr",
+            Self::RedisSentinel(_) => "redis_sentinel",
+        }
+    }
+
+    /// Voters of each group that cannot be asked.
+    pub fn arbitrators(&self) -> usize {
+        match self {
+            Self::Galera(options) => options.arbitrators,
+            _ => 0,
         }
     }
 
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
+            Self::Galera(_) | Self::MysqlGr(_) => true,
+            // Its members are no voters alone: its Sentinels are counted where it is bound.
+            Self::RedisSentinel(_) => false,
             Self::Postgres(_) => false,
         }
     }
@@ -75,7 +99,8 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -182,6 +207,18 @@ pub struct ConsulOptions {
     pub linearizable_timeout: Duration,
 }
 
+/// How to talk to ZooKeeper servers.
+#[derive(Clone, Debug, Default)]
+pub struct ZooKeeperOptions {
+    /// The client port speaks TLS (`secureClientPort`).
+    pub tls: bool,
+    /// Whom to trust and what certificate to show, with TLS.
+    pub access: Access,
+    /// The budget of the linearizable probe; a server that is cut off leaves it hanging for
+    /// `syncLimit` ticks.
+    pub linearizable_timeout: Duration,
+}
+
 /// How to talk to PostgreSQL, and what to do with it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -218,6 +255,59 @@ pub struct Application {
     pub database: Option<String>,
 }
 
+/// How to log in to a MySQL or MariaDB server.
+#[derive(Clone, Debug, Default)]
+pub struct MysqlLogin {
+    /// Who.
+    pub user: String,
+    /// The password.
+    pub password: Option<SecretRef>,
+    /// Over TLS, the server's name verified; clear text without.
+    pub tls: Option<Access>,
+}
+
+/// How to talk to Galera.
+#[derive(Clone, Debug, Default)]
+pub struct GaleraOptions {
+    /// Who we are there.
+    pub login: MysqlLogin,
+    /// Voters without data (`garbd`), in each group. They cannot be asked.
+    pub arbitrators: usize,
+    /// The budget of a read that waits for the others.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to MySQL Group Replication.
+#[derive(Clone, Debug, Default)]
+pub struct MysqlGrOptions {
+    /// Who we are there.
+    pub login: MysqlLogin,
+    /// The budget of a read that waits for the others.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to Redis and its Sentinels.
+#[derive(Clone, Debug, Default)]
+pub struct RedisSentinelOptions {
+    /// What the Sentinels call the master.
+    pub master: String,
+    /// Who we are at the servers.
+    pub servers: RedisLogin,
+    /// Who we are at the Sentinels.
+    pub sentinels: RedisLogin,
+    /// Over TLS, the servers' names verified; clear text without.
+    pub tls: Option<Access>,
+}
+
+/// How to log in to a Redis server or a Sentinel.
+#[derive(Clone, Debug, Default)]
+pub struct RedisLogin {
+    /// An ACL user; without, the default one.
+    pub user: Option<String>,
+    /// The password; without, nobody logs in.
+    pub password: Option<SecretRef>,
+}
+
 /// Voters that agree among themselves.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -250,17 +340,32 @@ pub struct Member {
 pub enum Endpoint {
     /// A base URL.
     Http(Url),
+    /// A host and a port.
+    Port(HostPort),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
+    /// A Redis server or a Sentinel.
+    Redis(RedisTarget),
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Port(address) => address.fmt(f),
             Self::Postgres(target) => target.address.fmt(f),
+            Self::Redis(target) => target.address.fmt(f),
         }
     }
+}
+
+/// A Redis server, or a Sentinel of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RedisTarget {
+    /// Where.
+    pub address: HostPort,
+    /// It has a vote, and no data.
+    pub sentinel: bool,
 }
 
 /// A PostgreSQL server and who we are there; the password is kept elsewhere.

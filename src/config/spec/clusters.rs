@@ -8,13 +8,19 @@ use super::Span;
 use crate::base::SecretRef;
 use crate::config::model::{SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
+use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
+    #[serde(rename = "zookeeper")]
+    ZooKeeper(Framed<ZooKeeper>),
     Postgres(Framed<Postgres>),
+    Galera(Framed<Galera>),
+    MysqlGr(Framed<MysqlGr>),
+    RedisSentinel(Framed<RedisSentinel>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -30,6 +36,8 @@ pub struct Frame {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
     pub time_to_truth: Option<Span>,
     #[serde(default)]
     pub silent_means: SilentMeans,
@@ -46,6 +54,13 @@ pub struct Etcd {
 #[serde(deny_unknown_fields)]
 pub struct Consul {
     pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ZooKeeper {
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
@@ -73,6 +88,44 @@ pub struct Application {
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     pub user: String,
+    pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Galera {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub arbitrators: usize,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct MysqlGr {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSentinel {
+    pub master: String,
+    #[serde(default)]
+    pub servers: RedisLogin,
+    #[serde(default)]
+    pub sentinels: RedisLogin,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisLogin {
+    pub user: Option<Placed<String>>,
     pub password: Option<SecretRef>,
 }
 

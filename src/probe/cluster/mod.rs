@@ -4,7 +4,12 @@
 mod api;
 mod consul;
 mod etcd;
+mod galera;
+mod mysql;
+mod mysql_gr;
 mod postgres;
+mod redis;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -36,8 +41,20 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Consul(options), Endpoint::Http(url)) => {
             consul::status(net, options, url, timeout).await
         }
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::status(net, options, to, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
+        }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::status(net, options, address, timeout).await
+        }
+        (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
+            redis::status(net, options, target, timeout).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::status(net, options, address, timeout).await
         }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
@@ -58,7 +75,10 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
-        ClusterKind::Postgres(_) => None,
+        ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Galera(options) => Some(options.linearizable_timeout),
+        ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
     }
 }
 
@@ -67,6 +87,15 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::linearizable(net, options, to).await
+        }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::linearizable(net, options, address).await
+        }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
 }
