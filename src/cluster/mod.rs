@@ -8,6 +8,7 @@
 mod absent;
 mod judge;
 mod memory;
+mod peers;
 mod postgres;
 mod raft;
 mod shards;
@@ -18,4 +19,6 @@ pub use judge::judge;
 pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
-pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};
+pub use view::{
+    Facts, Linearizable, LinearizableResult, NodeView, PeerFacts, PostgresFacts, RaftFacts, Round,
+};

@@ -138,7 +138,10 @@ fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
         // Equal terms: the one that more voters name.
         .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
     let followers = answered.iter().filter(|voter| names(voter, (term, name))).map(|(position, _)| *position);
-    let own_word = answered.iter().find(|(_, facts)| facts.member == name && leads(facts));
+    let own_word = answered
+        .iter()
+        .filter(|voter| names(voter, (term, name)))
+        .find(|(_, facts)| facts.relayed || leads(facts));
     Some(Leader {
         name: name.to_owned(),
         term,
@@ -237,7 +240,7 @@ fn leaderless(
     }
 }
 
-fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String) {
+pub(super) fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String) {
     let words = absent.words();
     let complaint = complaint.map_or(String::new(), |why| format!(": {why}"));
     let unclear = absent.denied + absent.rubbish + absent.unmeasured;
@@ -247,9 +250,9 @@ fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String
     }
 }
 
-/// A minority knows of no leader, and the others say nothing: they may well go on where only we
+/// A minority has no majority behind it, and the others say nothing: they may well go on where only we
 /// cannot see them, so that nothing is known of the regions they are in.
-fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
+pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
     let heard = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
     let members = || group.members.iter().zip(&round.views);
     let spoke: BTreeSet<RegionId> =
@@ -258,7 +261,7 @@ fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String
     for (member, _) in members().filter(|(member, _)| !spoke.contains(&member.region)) {
         let local = members().filter(|(other, _)| other.region == member.region).map(|(_, view)| view);
         let words = Absent::count(local).words();
-        let words = format!("its voters: {words}; a minority elsewhere knows of no leader");
+        let words = format!("its voters: {words}; a minority elsewhere has no majority");
         regions.insert(member.region, (Standing::Unknown, words));
     }
     regions

@@ -107,7 +107,8 @@ impl Shards {
 fn within(facts: &Facts, evidence: &Evidence) -> bool {
     match facts {
         Facts::Raft(raft) => raft.leader.is_some() && Some(raft.term) == evidence.term,
-        _ => true,
+        Facts::Peer(peer) => peer.sees.len() > evidence.voters / 2,
+        Facts::Postgres(_) => true,
     }
 }
 

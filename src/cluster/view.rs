@@ -1,5 +1,6 @@
 //! What one voter told: facts only.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Shards;
@@ -51,6 +52,8 @@ impl NodeView {
                 (false, true) => "fenced",
                 (false, false) => "writer",
             },
+            Self::Answered(Facts::Peer(facts)) if facts.sees.len() > 1 => "among others",
+            Self::Answered(Facts::Peer(_)) => "alone",
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -67,6 +70,8 @@ pub enum Facts {
     Raft(RaftFacts),
     /// A PostgreSQL server.
     Postgres(PostgresFacts),
+    /// A member of a group without a leader.
+    Peer(PeerFacts),
 }
 
 impl Facts {
@@ -74,6 +79,7 @@ impl Facts {
     pub fn shards(&self) -> Option<&Shards> {
         match self {
             Self::Raft(facts) => facts.shards.as_ref(),
+            Self::Peer(facts) => facts.shards.as_ref(),
             Self::Postgres(_) => None,
         }
     }
@@ -97,6 +103,23 @@ pub struct RaftFacts {
     pub applied: u64,
     /// It has no vote.
     pub learner: bool,
+    /// What it complains of.
+    pub errors: Vec<String>,
+    /// The leader itself has answered, through this member: its word counts as the leader's own.
+    pub relayed: bool,
+    /// What it tells of the parts of the system, where it has some.
+    pub shards: Option<Shards>,
+}
+
+/// What a member of a group without a leader says of itself and the others.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeerFacts {
+    /// Which cluster it belongs to.
+    pub cluster: String,
+    /// Its own name.
+    pub member: String,
+    /// Whom it takes to be alive and reachable, itself among them.
+    pub sees: BTreeSet<String>,
     /// What it complains of.
     pub errors: Vec<String>,
     /// What it tells of the parts of the system, where it has some.

@@ -1,16 +1,18 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for DNS, HTTP and PostgreSQL.
+//! TLS, and clients for AMQP, DNS, HTTP, Kafka and PostgreSQL.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
 //! the environment: a check that goes through a proxy checks the proxy.
 
+pub mod amqp;
 mod certificate;
 mod clock;
 mod contact;
 pub mod dns;
 mod failure;
 pub mod http;
+pub mod kafka;
 mod meter;
 mod net;
 pub mod postgres;

@@ -10,9 +10,11 @@ pub mod etcd;
 pub mod net;
 pub mod ports;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod servers;
 pub mod shop;
 pub mod unbound;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

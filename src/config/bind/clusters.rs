@@ -33,6 +33,8 @@ impl Binder<'_> {
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
+                spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
+                spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
             }
         }
     }

@@ -12,6 +12,7 @@ mod listen;
 mod policies;
 mod records;
 mod services;
+mod systems;
 mod values;
 mod workflows;
 mod zones;

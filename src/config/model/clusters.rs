@@ -43,6 +43,10 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
+    /// RabbitMQ 3.10 and later: quorum queues, over its management API.
+    Rabbitmq(RabbitmqOptions),
+    /// Kafka 3.3 and later in KRaft mode, in its own protocol.
+    Kafka(KafkaOptions),
 }
 
 impl ClusterKind {
@@ -51,12 +55,16 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Postgres(_) => "postgres",
+            Self::Rabbitmq(_) => "rabbitmq",
+            Self::Kafka(_) => "kafka",
         }
     }
 
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
+            Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
+            Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Etcd(_) | Self::Postgres(_) => None,
         }
     }
@@ -64,7 +72,7 @@ impl ClusterKind {
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) => true,
+            Self::Etcd(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -161,6 +169,49 @@ pub struct EtcdOptions {
     pub linearizable_timeout: Duration,
 }
 
+/// How to talk to RabbitMQ.
+#[derive(Clone, Debug, Default)]
+pub struct RabbitmqOptions {
+    /// Of the management API; user and password are those of AMQP too.
+    pub access: Access,
+    /// Only queues of this virtual host.
+    pub vhost: Option<String>,
+    /// Only queues with these names; a name that ends in `*` stands for all that begin so.
+    pub queues: Vec<String>,
+    /// How many of them may be lost.
+    pub parts_lost_max: LostMax,
+    /// The queue whose confirmations prove a quorum.
+    pub publish: Option<RabbitmqPublish>,
+}
+
+/// A quorum queue that a message is published to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RabbitmqPublish {
+    /// Its name.
+    pub queue: String,
+    /// Its virtual host.
+    pub vhost: String,
+    /// Where AMQP is spoken, on the host of the management API.
+    pub port: u16,
+    /// Over TLS.
+    pub tls: bool,
+    /// The budget of a publish with its confirmation.
+    pub timeout: Duration,
+}
+
+/// How to talk to Kafka.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaOptions {
+    /// Whom to trust over TLS; user and password for SASL/PLAIN.
+    pub access: Access,
+    /// Over TLS.
+    pub tls: bool,
+    /// Only these topics; a name that ends in `*` stands for all that begin so.
+    pub topics: Vec<String>,
+    /// How many of their partitions may be lost.
+    pub parts_lost_max: LostMax,
+}
+
 /// How to talk to PostgreSQL, and what to do with it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -231,6 +282,8 @@ pub enum Endpoint {
     Http(Url),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
+    /// A host and a port.
+    Address(HostPort),
 }
 
 impl std::fmt::Display for Endpoint {
@@ -238,6 +291,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
             Self::Postgres(target) => target.address.fmt(f),
+            Self::Address(address) => address.fmt(f),
         }
     }
 }

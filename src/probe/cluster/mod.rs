@@ -3,7 +3,9 @@
 
 mod api;
 mod etcd;
+mod kafka;
 mod postgres;
+mod rabbitmq;
 
 use std::time::Duration;
 
@@ -35,6 +37,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Kafka(options), Endpoint::Address(address)) => {
+            kafka::status(net, options, address, timeout).await
+        }
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::status(net, options, url, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -53,7 +61,8 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
-        ClusterKind::Postgres(_) => None,
+        ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
+        ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
     }
 }
 
@@ -61,6 +70,9 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::linearizable(net, options, url).await
+        }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
 }

@@ -1,0 +1,56 @@
+//! Kafka.
+
+use std::time::Duration;
+
+use crate::base::Place;
+use crate::config::bind::{Binder, parse_host_port};
+use crate::config::model::{ClusterKind, Credential, Endpoint, KafkaOptions};
+use crate::config::read::Placed;
+use crate::config::spec;
+
+/// Controllers elect within 2 to 3 s; a broker that is gone leads its partitions for up to
+/// `broker.session.timeout.ms`, 9 s, before the others take them over.
+const TIME_TO_TRUTH: Duration = Duration::from_secs(15);
+
+impl Binder<'_> {
+    pub(in crate::config::bind) fn kafka(
+        &mut self,
+        name: &Placed<String>,
+        frame: spec::Frame,
+        own: spec::Kafka,
+        place: Place,
+    ) {
+        let tls = own.tls.is_some();
+        let mut access = self.access(own.tls);
+        access.credential = match (own.user, own.password) {
+            (Some(user), Some(password)) => {
+                Some(Credential::Basic { user, password: self.secret(password.value) })
+            }
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                self.mistakes.error(&name.place, "SASL/PLAIN needs both `user` and `password`");
+                None
+            }
+        };
+        self.beginnings(&own.topics);
+        let options = KafkaOptions {
+            access,
+            tls,
+            topics: own.topics.into_iter().map(|pattern| pattern.value).collect(),
+            parts_lost_max: own.parts_lost_max.unwrap_or_default(),
+        };
+        let kind = ClusterKind::Kafka(options);
+        self.declare(name, kind, TIME_TO_TRUTH, frame, place, Self::address);
+    }
+
+    /// A member that is a host and a port.
+    pub(in crate::config::bind) fn address(&mut self, text: &Placed<String>) -> Option<Endpoint> {
+        match parse_host_port(&text.value) {
+            Ok(address) => Some(Endpoint::Address(address)),
+            Err(why) => {
+                why.note(&text.place, self.mistakes);
+                None
+            }
+        }
+    }
+}
