@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::net::Net;
 use common::rabbitmq::{MANAGEMENT, Rabbitmq};
-use common::watch::Watch;
+use common::served::Served;
 
 const NODES: usize = 3;
 const SITE: usize = NODES;
@@ -23,11 +23,11 @@ fall: 1
 time_to_truth: 6s
 publish: {queue: pointsman, timeout: 3s}";
 
-fn scene(name: &str) -> Option<(Watch, Rabbitmq, Net)> {
+fn scene(name: &str) -> Option<(Served, Rabbitmq, Net)> {
     let net = Net::start(NODES + 1)?;
     let rabbitmq = Rabbitmq::start(&net, NODES)?;
     let members: Vec<_> = (0..NODES).map(|n| format!("http://{}:{MANAGEMENT}", net.address(n))).collect();
-    let watch = Watch::start(&net, SITE, name, "rabbitmq", &members, OPTIONS);
+    let watch = Served::start(&net, SITE, name, "rabbitmq", &members, OPTIONS);
     watch.until("quorum", PATIENCE, &["no_quorum", "split_brain"]);
     Some((watch, rabbitmq, net))
 }

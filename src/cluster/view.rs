@@ -91,11 +91,11 @@ impl Facts {
 pub struct RaftFacts {
     /// Which cluster it belongs to; empty where the system does not tell.
     pub cluster: String,
-    /// Its own name.
+    /// Its own name; empty where it does not tell.
     pub member: String,
     /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
     pub leader: Option<String>,
-    /// Its term, epoch or view: grows with every election.
+    /// Its term, epoch or view: grows with every election; 0 where the system does not tell.
     pub term: u64,
     /// The index of its log; 0 where the system does not tell.
     pub index: u64,

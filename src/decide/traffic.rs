@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Senses;
-use crate::base::{Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
+use crate::base::{IdSet, Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
     Audience, Choice, Dial, Duty, Membership, Note, Override, OverrideKind, Reason, Scene, Seat, Serving,
@@ -43,22 +43,22 @@ struct ServiceState {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Moved {
     /// They answer otherwise, be it only with another TTL.
-    pub answers: BTreeSet<ServiceId>,
+    pub answers: IdSet<ServiceId>,
     /// They answer other regions, or for another reason.
-    pub picks: BTreeSet<ServiceId>,
+    pub picks: IdSet<ServiceId>,
     /// Their answers are the same, and something else is out of the ordinary about them.
-    pub notes: BTreeSet<ServiceId>,
+    pub notes: IdSet<ServiceId>,
     /// A region has lost its place or got it back.
-    pub places: BTreeSet<ServiceId>,
+    pub places: IdSet<ServiceId>,
 }
 
 impl Moved {
     /// Takes in what moved later.
-    pub fn extend(&mut self, later: Moved) {
-        self.answers.extend(later.answers);
-        self.picks.extend(later.picks);
-        self.notes.extend(later.notes);
-        self.places.extend(later.places);
+    pub fn extend(&mut self, later: &Moved) {
+        self.answers.extend(&later.answers);
+        self.picks.extend(&later.picks);
+        self.notes.extend(&later.notes);
+        self.places.extend(&later.places);
     }
 }
 
@@ -183,7 +183,7 @@ impl Traffic {
             if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }
-            let note = Note::on(&chosen.regions(), &self.seats);
+            let note = Note::on(&chosen, &self.seats);
             if note != state.note {
                 moved.notes.insert(id);
             }

@@ -240,7 +240,9 @@ impl Tree {
                         Self::Region(region) if stays(*region) => return Some(Pick::certain(*region)),
                         part => {
                             let Some(pick) = part.grasp(may, stays) else { continue };
-                            if pick.regions().into_iter().any(stays) {
+                            let mut any_stays = false;
+                            pick.each_region(&mut |region| any_stays |= stays(region));
+                            if any_stays {
                                 return Some(pick);
                             }
                             second.get_or_insert(pick);

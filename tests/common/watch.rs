@@ -1,109 +1,84 @@
-//! The daemon on a host of its own, watching one cluster whose members lie in a region each.
+//! Watching a group as the daemon does, from a host of a network: its probes at their times,
+//! and what is made of every round.
 
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use serde_json::Value;
+use pointsman::cluster::{Judgement, Memory, Round, Standing, judge};
+use pointsman::config::Config;
+use pointsman::io::{Clock, Net as Out};
+use pointsman::probe::{Probes, Report};
 
-use super::daemon::{BINARY, Daemon};
 use super::net::Net;
-use super::{now, until};
+use super::now;
 
-/// A daemon and what it watches.
+/// One round and its judgement, after the other.
 pub struct Watch {
-    pub daemon: Daemon,
+    rounds: Receiver<(Round, Judgement)>,
+    /// Everything that came since it was last cleared.
+    pub seen: Vec<(Round, Judgement)>,
 }
 
 impl Watch {
-    /// Starts it on a host. `system` is what stands under the cluster's name, its members apart.
-    pub fn start(net: &Net, site: usize, name: &str, kind: &str, members: &[String], options: &str) -> Self {
-        let (mut across, mut regions, mut answers) = (String::new(), String::new(), String::new());
-        for (n, member) in members.iter().enumerate() {
-            across += &format!("        r{n}: [\"{member}\"]\n");
-            regions += &format!("  r{n}: {{layers: {{quorum: [watched]}}}}\n");
-            answers += &format!("      r{n}: {{a: [192.0.2.{}]}}\n", n + 1);
-        }
-        let listed: Vec<_> = (0..members.len()).map(|n| format!("r{n}")).collect();
-        let options: String = options.lines().map(|line| format!("      {line}\n")).collect();
-        let text = format!(
-            "version: 1
-mode: act
-site: {{name: fra1}}
-listen: {{dns: [\"127.0.0.1:0\"], control: control.sock}}
-zones: [{{name: gtm.example.com, file: gtm.example.com.zone}}]
-clusters:
-  watched:
-    {kind}:
-      across:
-{across}{options}regions:
-{regions}services:
-  shop:
-    names: [shop.gtm.example.com]
-    policy: {{all: [{regions_listed}]}}
-    switched_by: health
-    answers:
-{answers}    ttl: {{min: 1s, max: 5s}}
-    all_down: serve_all
-    failback: {{auto: {{after: 1s}}}}
-store: {{embedded: {{path: state}}}}
-",
-            regions_listed = listed.join(", "),
-        );
-        let mut daemon = Daemon::prepare(name);
-        daemon.write("pointsman.yaml", &text);
-        daemon.write("password", "guest");
-        daemon.start_by(net.on(site, BINARY));
-        Self { daemon }
-    }
-
-    /// The group as the status shows it.
-    pub fn group(&self) -> Value {
-        self.daemon.get("/v1/status")["groups"][0].clone()
-    }
-
-    pub fn standing(&self) -> String {
-        self.group()["standing"].as_str().unwrap_or("none").to_owned()
-    }
-
-    pub fn reason(&self) -> String {
-        self.group()["reason"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits for a standing, and tells how long that took. None of `never` may be seen before.
-    #[track_caller]
-    pub fn until(&self, standing: &str, within: Duration, never: &[&str]) -> Duration {
-        let start = now();
-        until(&format!("the group to be {standing}"), within, || {
-            let seen = self.standing();
-            assert!(!never.contains(&seen.as_str()), "{seen} on the way to {standing}: {}", self.reason());
-            if now() - start > within - Duration::from_secs(1) && seen != standing {
-                eprintln!("still {seen}: {}", self.group());
+    /// Watches the only group of a configuration, from a host.
+    pub fn start(net: &Net, host: usize, config: &Arc<Config>) -> Self {
+        let (tell, rounds) = channel();
+        let config = Arc::clone(config);
+        let (id, group) = config.groups.iter().next().map(|(id, group)| (id, group.clone())).unwrap();
+        net.within(host, async move {
+            let cluster = &config.clusters[group.cluster];
+            let (_probes, mut reports) = Probes::start(&Out::new(), &config);
+            let mut memory = Memory::default();
+            while let Some(report) = reports.recv().await {
+                let Report::Round(round) = report else { continue };
+                assert_eq!(round.group, id);
+                let judgement = judge(cluster, &group, &round, &mut memory, Clock.mono());
+                if tell.send((round, judgement)).is_err() {
+                    return;
+                }
             }
-            std::thread::sleep(Duration::from_millis(80));
-            seen == standing
         });
-        let took = now() - start;
-        eprintln!("{standing} after {took:.1?}: {}", self.reason());
-        took
+        Self { rounds, seen: Vec::new() }
     }
 
-    /// Waits for a region's health.
+    /// The next round that is judged so. What came before may be anything but what is named in
+    /// `never`.
     #[track_caller]
-    pub fn until_health(&self, region: usize, health: &str, within: Duration) {
-        let name = format!("r{region}");
-        until(&format!("{name} to be {health}"), within, || {
-            std::thread::sleep(Duration::from_millis(80));
-            self.daemon.health(&name) == health
-        });
-    }
-
-    /// Whatever happens for a while, the standing is one of these.
-    #[track_caller]
-    pub fn stays(&self, standings: &[&str], lasting: Duration) {
-        let start = now();
-        while now() - start < lasting {
-            let seen = self.standing();
-            assert!(standings.contains(&seen.as_str()), "{seen}: {}", self.reason());
-            std::thread::sleep(Duration::from_millis(100));
+    pub fn until(&mut self, wanted: Standing, never: &[Standing], within: Duration) -> (Round, Judgement) {
+        let started = now();
+        loop {
+            let next = self.rounds.recv_timeout(Duration::from_secs(15)).expect("rounds go on");
+            self.seen.push(next.clone());
+            let verdict = next.1.verdict;
+            assert!(!never.contains(&verdict), "never {verdict:?}: {}", self.story());
+            if verdict == wanted {
+                return next;
+            }
+            assert!(now() - started < within, "not {wanted:?} within {within:?}: {}", self.story());
         }
+    }
+
+    /// For so long, nothing but these.
+    #[track_caller]
+    pub fn only(&mut self, allowed: &[Standing], span: Duration) {
+        let started = now();
+        while now() - started < span {
+            let next = self.rounds.recv_timeout(Duration::from_secs(15)).expect("rounds go on");
+            self.seen.push(next.clone());
+            assert!(allowed.contains(&next.1.verdict), "only {allowed:?}: {}", self.story());
+        }
+    }
+
+    /// What came last, for a person.
+    fn story(&self) -> String {
+        let last = self.seen.iter().rev().take(12).rev();
+        let words = |(round, judgement): &(Round, Judgement)| {
+            let views: Vec<&str> = round.views.iter().map(|view| view.word()).collect();
+            let Judgement { verdict, reason, .. } = judgement;
+            format!("\n{verdict:?}: {reason} {views:?}")
+        };
+        let tail = self.seen.last().map(|(round, _)| format!("\n{round:#?}")).unwrap_or_default();
+        last.map(words).collect::<String>() + &tail
     }
 }

@@ -41,6 +41,8 @@ pub enum SilentMeans {
 pub enum ClusterKind {
     /// etcd 3.4 and later, over its JSON gateway.
     Etcd(EtcdOptions),
+    /// Consul servers, over their HTTP API.
+    Consul(ConsulOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
     /// RabbitMQ 3.10 and later: quorum queues, over its management API.
@@ -54,6 +56,7 @@ impl ClusterKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
             Self::Postgres(_) => "postgres",
             Self::Rabbitmq(_) => "rabbitmq",
             Self::Kafka(_) => "kafka",
@@ -65,15 +68,23 @@ impl ClusterKind {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
-            Self::Etcd(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
             Self::Postgres(_) => false,
+        }
+    }
+
+    /// Whether its members elect one leader per term, and are judged by whom they name.
+    pub fn elects(&self) -> bool {
+        match self {
+            Self::Etcd(_) | Self::Consul(_) | Self::Kafka(_) => true,
+            Self::Postgres(_) | Self::Rabbitmq(_) => false,
         }
     }
 }
@@ -210,6 +221,16 @@ pub struct KafkaOptions {
     pub topics: Vec<String>,
     /// How many of their partitions may be lost.
     pub parts_lost_max: LostMax,
+}
+
+/// How to talk to Consul servers.
+#[derive(Clone, Debug, Default)]
+pub struct ConsulOptions {
+    /// TLS, where its endpoints are `https`, and an ACL token.
+    pub access: Access,
+    /// The budget of the linearizable probe; Consul itself takes up to 7 s to give up on a read
+    /// that finds no leader.
+    pub linearizable_timeout: Duration,
 }
 
 /// How to talk to PostgreSQL, and what to do with it.

@@ -2,6 +2,7 @@
 //! a verdict; what they add up to is judged elsewhere.
 
 mod api;
+mod consul;
 mod etcd;
 mod kafka;
 mod postgres;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use crate::cluster::{LinearizableResult, NodeView};
 use crate::config::{Cluster, ClusterKind, Endpoint, Group, Member};
-use crate::io::{Class, Failure, Net};
+use crate::io::{Class, Contact, Failure, Net};
 
 /// Asks every voter of a group at once; one view per member, in their order. Each is asked
 /// once and for `timeout` at most, so that a voter that hangs never has two questions open.
@@ -34,6 +35,9 @@ pub async fn views(net: &Net, cluster: &Cluster, group: &Group, timeout: Duratio
 async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration) -> NodeView {
     let asked = match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::status(net, options, url, timeout).await,
+        (ClusterKind::Consul(options), Endpoint::Http(url)) => {
+            consul::status(net, options, url, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
@@ -63,6 +67,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
+        ClusterKind::Consul(options) => Some(options.linearizable_timeout),
     }
 }
 
@@ -73,6 +78,16 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
             rabbitmq::linearizable(net, options, url).await
         }
+        (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
+    }
+}
+
+/// What it means that a probe that takes a quorum got no answer.
+fn unanswered(failure: Failure, contact: &Contact) -> LinearizableResult {
+    // Only a member that took the question can leave it hanging.
+    match failure.class == Class::Silent && contact.phases.connected.is_some() {
+        true => LinearizableResult::Hung,
+        false => LinearizableResult::Unmeasured(failure.words),
     }
 }

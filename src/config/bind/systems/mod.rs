@@ -1,4 +1,5 @@
-//! Systems whose binding is more than a few lines: one file each.
+//! What is particular to each clustered system: one file per system, or per family of them.
 
+mod consul;
 mod kafka;
 mod rabbitmq;
