@@ -424,3 +424,53 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| item(self)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By the schema: two voters, the first of them leading.
+    fn a_quorum(error: i16) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 2, 19];
+        bytes.extend_from_slice(METADATA_TOPIC.as_bytes());
+        bytes.extend_from_slice(&[2, 0, 0, 0, 0]);
+        bytes.extend_from_slice(&error.to_be_bytes());
+        bytes.extend_from_slice(&1i32.to_be_bytes());
+        bytes.extend_from_slice(&4i32.to_be_bytes());
+        bytes.extend_from_slice(&77i64.to_be_bytes());
+        bytes.push(3);
+        for (id, fetched) in [(1i32, 5000i64), (2, -1)] {
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&77i64.to_be_bytes());
+            bytes.extend_from_slice(&fetched.to_be_bytes());
+            bytes.extend_from_slice(&fetched.to_be_bytes());
+            // A tag that we do not know.
+            bytes.extend_from_slice(&[1, 9, 2, 0xaa, 0xbb]);
+        }
+        bytes.extend_from_slice(&[1, 0, 0, 0]);
+        bytes
+    }
+
+    #[test]
+    fn reads_a_quorum() {
+        let bytes = a_quorum(0);
+        let quorum = read_quorum(&mut Reader(&bytes)).unwrap().unwrap();
+        assert_eq!((quorum.leader, quorum.epoch, quorum.high_watermark), (1, 4, 77));
+        let voters: Vec<_> = quorum.voters.iter().map(|voter| (voter.id, voter.fetched_ms)).collect();
+        assert_eq!(voters, [(1, 5000), (2, -1)]);
+        assert_eq!(read_quorum(&mut Reader(&a_quorum(6))), Some(Err(6)));
+    }
+
+    #[test]
+    fn what_is_cut_short_or_counts_too_much_is_not_read() {
+        let bytes = a_quorum(0);
+        for end in 0..bytes.len() - 1 {
+            assert_eq!(read_quorum(&mut Reader(&bytes[..end])), None, "{end}");
+        }
+        // A count of two thousand millions in a few bytes.
+        let lie = [0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0];
+        assert_eq!(read_metadata(&mut Reader(&lie)), None);
+        assert_eq!(read_min_isr(&mut Reader(&lie)), None);
+        assert_eq!(read_quorum(&mut Reader(&[0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 1])), None);
+    }
+}

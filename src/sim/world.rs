@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
-use crate::cluster::{Facts, NodeView, PostgresFacts, RaftFacts, Round};
-use crate::config::Config;
+use crate::cluster::{Facts, NodeView, PeerFacts, PostgresFacts, RaftFacts, Round};
+use crate::config::{ClusterKind, Config};
 use crate::health::{Finding, Sample};
 use crate::workflow::{Act as CallAct, Call, Op, Outcome, Retry};
 
@@ -54,8 +54,10 @@ impl World {
     /// What a round of a group brings.
     pub fn round(&self, config: &Config, id: GroupId) -> Round {
         let group = &config.groups[id];
-        let raft = config.clusters[group.cluster].kind.elects();
-        let well = || match raft {
+        let kind = &config.clusters[group.cluster].kind;
+        let peers = matches!(kind, ClusterKind::Rabbitmq(_));
+        let raft = kind.elects();
+        let well = || match raft || peers {
             true => format!("L{}", "f".repeat(group.members.len() - 1)),
             false => format!("w{}", "s".repeat(group.members.len() - 1)),
         };
@@ -65,6 +67,7 @@ impl World {
             match (letter, raft) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
+                (letter, _) if peers => peer_view(&letters, member, letter),
                 (letter, true) => raft_view(&letters, member, letter),
                 (letter, false) => postgres_view(letter),
             }
@@ -143,6 +146,24 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         applied: if letter == 'b' { 50 } else { 100 },
         ..RaftFacts::default()
     }))
+}
+
+/// Members with a leader's or a follower's letter see each other; `n` sees itself only.
+fn peer_view(letters: &str, member: usize, letter: char) -> NodeView {
+    let together = |letter: char| "Lfb".contains(letter);
+    let sees = letters
+        .chars()
+        .enumerate()
+        .filter(|(other, others)| *other == member || (together(letter) && together(*others)));
+    match letter {
+        'L' | 'f' | 'b' | 'n' => NodeView::Answered(Facts::Peer(PeerFacts {
+            cluster: "world".to_owned(),
+            member: member.to_string(),
+            sees: sees.map(|(other, _)| other.to_string()).collect(),
+            ..PeerFacts::default()
+        })),
+        _ => NodeView::Silent("no answer".to_owned()),
+    }
 }
 
 fn postgres_view(letter: char) -> NodeView {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod daemon;
 pub mod etcd;
 pub mod fleet;
+pub mod kafka;
 pub mod net;
 pub mod ports;
 pub mod postgres;

@@ -136,3 +136,96 @@ fn following(voters: &[Voter]) -> usize {
     };
     voters.iter().filter(|voter| voter.fetched_ms >= present - FOLLOWS_WITHIN_MS).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::kafka::Partition;
+
+    fn address() -> HostPort {
+        HostPort { host: "10.0.0.1".to_owned(), port: 9092 }
+    }
+
+    fn metadata() -> Metadata {
+        let broker = |n: i32| (n, format!("10.0.0.{n}"), 9092);
+        Metadata {
+            cluster: "c".to_owned(),
+            brokers: vec![broker(1), broker(2), broker(3)],
+            topics: Vec::new(),
+        }
+    }
+
+    fn topic(partitions: &[(i32, &[i32])]) -> Topic {
+        let partitions = partitions.iter().zip(0..).map(|((leader, isr), number)| Partition {
+            number,
+            leader: *leader,
+            isr: isr.to_vec(),
+        });
+        Topic { error: 0, name: "orders".to_owned(), partitions: partitions.collect() }
+    }
+
+    /// Of three voters, the first leading at 100 s, the others as long ago as told in ms.
+    fn quorum(ages: [i64; 2]) -> Quorum {
+        let voter = |id, fetched_ms| Voter { id, end: 50, fetched_ms };
+        let present = 100_000;
+        Quorum {
+            leader: 1,
+            epoch: 7,
+            high_watermark: 50,
+            voters: vec![voter(1, present), voter(2, present - ages[0]), voter(3, present - ages[1])],
+        }
+    }
+
+    fn told(topic: &Topic, min_isr: Option<usize>, quorum: Option<&Quorum>) -> RaftFacts {
+        facts(&address(), &metadata(), &[topic], &[min_isr], quorum)
+    }
+
+    fn counts(facts: &RaftFacts) -> (u64, u64, u64) {
+        let shards = facts.shards.as_ref().unwrap();
+        (shards.total, shards.lost, shards.critical)
+    }
+
+    #[test]
+    fn a_healthy_cluster() {
+        let facts = told(&topic(&[(1, &[1, 2, 3]), (2, &[2, 3, 1])]), Some(2), Some(&quorum([10, 400])));
+        assert_eq!((facts.member.as_str(), facts.leader.as_deref(), facts.term), ("1", Some("1"), 7));
+        assert!(facts.relayed && facts.errors.is_empty());
+        assert_eq!(counts(&facts), (3, 0, 0));
+    }
+
+    #[test]
+    fn metadata_without_a_word_of_the_leader_proves_nothing() {
+        // An isolated broker: its memory says that all partitions are led and in sync.
+        let facts = told(&topic(&[(1, &[1, 2, 3])]), Some(2), None);
+        assert_eq!((facts.leader, facts.relayed), (None, false));
+        assert!(facts.errors[0].contains("hangs"));
+        let none = Quorum { leader: -1, ..Quorum::default() };
+        assert_eq!(told(&topic(&[]), None, Some(&none)).leader, None);
+    }
+
+    #[test]
+    fn a_leader_that_nobody_fetches_from_leads_nobody() {
+        // Before 3.7 it goes on calling itself the leader; the times tell.
+        let facts = told(&topic(&[]), None, Some(&quorum([6000, 90_000])));
+        assert_eq!(facts.leader, None);
+        assert_eq!(facts.errors, ["controller 1 leads 1 of 3 voters"]);
+        // One of two is behind: it leads, and can lose no other.
+        let facts = told(&topic(&[]), None, Some(&quorum([10, 6000])));
+        assert_eq!((facts.leader.as_deref(), counts(&facts)), (Some("1"), (1, 0, 1)));
+        // A voter that never fetched.
+        assert_eq!(counts(&told(&topic(&[]), None, Some(&quorum([10, 100_001])))), (1, 0, 1));
+    }
+
+    #[test]
+    fn partitions_by_leader_and_in_sync_replicas() {
+        let all: &[i32] = &[1, 2, 3];
+        let topic = topic(&[(1, all), (1, &[1, 2]), (1, &[1]), (-1, &[3]), (-1, &[])]);
+        let well = quorum([1, 1]);
+        // The quorum's own part is one more of the total.
+        assert_eq!(counts(&told(&topic, Some(2), Some(&well))), (6, 3, 1));
+        assert_eq!(counts(&told(&topic, Some(3), Some(&well))), (6, 4, 1));
+        assert_eq!(counts(&told(&topic, None, Some(&well))), (6, 2, 1), "one replica will do");
+        let names = told(&topic, Some(2), Some(&well)).shards.unwrap().names;
+        assert_eq!(names, ["orders-2", "orders-3", "orders-4"]);
+    }
+}
