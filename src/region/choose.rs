@@ -346,6 +346,7 @@ mod tests {
             names: Vec::new(),
             answers: [A, B, C].map(|region| (region, Records::default())).into(),
             regions: policy.regions(),
+            nearest: Vec::new(),
             rules: Vec::new(),
             policy,
             ecs: true,

@@ -43,6 +43,8 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// Consul servers, over their HTTP API.
     Consul(ConsulOptions),
+    /// ZooKeeper servers, over their client port.
+    ZooKeeper(ZooKeeperOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
     /// RabbitMQ 3.10 and later: quorum queues, over its management API.
@@ -57,6 +59,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
+            Self::ZooKeeper(_) => "zookeeper",
             Self::Postgres(_) => "postgres",
             Self::Rabbitmq(_) => "rabbitmq",
             Self::Kafka(_) => "kafka",
@@ -68,14 +71,14 @@ impl ClusterKind {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
-            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -83,7 +86,7 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::Kafka(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Kafka(_) => true,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
         }
     }
@@ -233,6 +236,18 @@ pub struct ConsulOptions {
     pub linearizable_timeout: Duration,
 }
 
+/// How to talk to ZooKeeper servers.
+#[derive(Clone, Debug, Default)]
+pub struct ZooKeeperOptions {
+    /// The client port speaks TLS (`secureClientPort`).
+    pub tls: bool,
+    /// Whom to trust and what certificate to show, with TLS.
+    pub access: Access,
+    /// The budget of the linearizable probe; a server that is cut off leaves it hanging for
+    /// `syncLimit` ticks.
+    pub linearizable_timeout: Duration,
+}
+
 /// How to talk to PostgreSQL, and what to do with it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -301,18 +316,18 @@ pub struct Member {
 pub enum Endpoint {
     /// A base URL.
     Http(Url),
+    /// A host and a port.
+    Port(HostPort),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
-    /// A host and a port.
-    Address(HostPort),
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Port(address) => address.fmt(f),
             Self::Postgres(target) => target.address.fmt(f),
-            Self::Address(address) => address.fmt(f),
         }
     }
 }

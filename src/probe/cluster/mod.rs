@@ -7,6 +7,7 @@ mod etcd;
 mod kafka;
 mod postgres;
 mod rabbitmq;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -38,10 +39,13 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Consul(options), Endpoint::Http(url)) => {
             consul::status(net, options, url, timeout).await
         }
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::status(net, options, to, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
-        (ClusterKind::Kafka(options), Endpoint::Address(address)) => {
+        (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
             kafka::status(net, options, address, timeout).await
         }
         (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
@@ -68,6 +72,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
+        ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
     }
 }
 
@@ -79,6 +84,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
             rabbitmq::linearizable(net, options, url).await
         }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::linearizable(net, options, to).await
+        }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Place;
-use crate::config::bind::{Binder, parse_host_port};
+use crate::config::bind::Binder;
 use crate::config::model::{ClusterKind, Credential, Endpoint, KafkaOptions};
 use crate::config::read::Placed;
 use crate::config::spec;
@@ -40,17 +40,8 @@ impl Binder<'_> {
             parts_lost_max: own.parts_lost_max.unwrap_or_default(),
         };
         let kind = ClusterKind::Kafka(options);
-        self.declare(name, kind, TIME_TO_TRUTH, frame, place, Self::address);
-    }
-
-    /// A member that is a host and a port.
-    pub(in crate::config::bind) fn address(&mut self, text: &Placed<String>) -> Option<Endpoint> {
-        match parse_host_port(&text.value) {
-            Ok(address) => Some(Endpoint::Address(address)),
-            Err(why) => {
-                why.note(&text.place, self.mistakes);
-                None
-            }
-        }
+        self.declare(name, kind, TIME_TO_TRUTH, frame, place, |binder, text| {
+            binder.host_port(text).map(Endpoint::Port)
+        });
     }
 }

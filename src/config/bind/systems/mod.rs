@@ -3,3 +3,4 @@
 mod consul;
 mod kafka;
 mod rabbitmq;
+mod zookeeper;
