@@ -12,7 +12,7 @@ use common::served::Served;
 const NODES: usize = 3;
 const SITE: usize = NODES;
 /// Three Java machines on a busy one.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 const OPTIONS: &str = "\
 interval: 3s
