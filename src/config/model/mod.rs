@@ -3,9 +3,11 @@
 
 mod checks;
 mod clusters;
+mod matching;
 
 pub use checks::*;
 pub use clusters::*;
+pub use matching::*;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -291,6 +291,8 @@ pub struct Schedule {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
 }
 
 #[derive(Deserialize, Debug)]
