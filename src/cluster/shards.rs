@@ -80,6 +80,11 @@ impl Shards {
         shards
     }
 
+    /// All of it, on one line for a person.
+    pub fn words(&self) -> String {
+        format!("{} parts, {} lost, {} critical", self.total, self.lost, self.critical)
+    }
+
     /// Worse first by share of what is lost, then by what is critical.
     fn badness(&self) -> (u64, u64) {
         const PER: u64 = 1_000_000;

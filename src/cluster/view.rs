@@ -98,8 +98,14 @@ impl Facts {
                 Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
                 some("system", facts.system),
             ],
+            Self::Peer(facts) => vec![
+                Some(format!("is {}", facts.member)),
+                Some(format!("sees {}", facts.sees.iter().cloned().collect::<Vec<_>>().join(", "))),
+                (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
+            ],
         };
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let parts = parts.into_iter().chain([self.shards().map(Shards::words)]);
+        parts.flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// What it tells of the parts of the system, where it has some.
