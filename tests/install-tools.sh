@@ -10,6 +10,11 @@ wanted="etcd-server:etcd
 etcd-client:etcdctl
 rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
+mariadb-server:mariadbd
+galera-arbitrator-4:garbd
+rsync:rsync
+redis-server:redis-server
+redis-sentinel:redis-sentinel
 zookeeper:/usr/share/zookeeper/bin/zkServer.sh
 default-jre-headless:java
 nats-server:nats-server

@@ -6,11 +6,13 @@
 //! one lost.
 
 mod absent;
+mod component;
 mod judge;
 mod memory;
 mod peers;
 mod postgres;
 mod raft;
+mod sentinel;
 mod shards;
 mod standing;
 mod view;
@@ -20,5 +22,6 @@ pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
-    Facts, Linearizable, LinearizableResult, NodeView, PeerFacts, PostgresFacts, RaftFacts, Round,
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PeerFacts,
+    PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
 };

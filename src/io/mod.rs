@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for AMQP, DNS, HTTP, Kafka and PostgreSQL.
+//! TLS, and clients for AMQP, DNS, HTTP, Kafka, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -15,11 +15,14 @@ pub mod http;
 pub mod icmp;
 pub mod kafka;
 mod meter;
+pub mod mysql;
 mod net;
 pub mod postgres;
 pub mod program;
+pub mod redis;
 mod resolve;
 mod secret;
+mod stream;
 mod tls;
 pub mod web;
 pub mod wire;

@@ -4,9 +4,13 @@
 mod api;
 mod consul;
 mod etcd;
+mod galera;
 mod kafka;
+mod mysql;
+mod mysql_gr;
 mod postgres;
 mod rabbitmq;
+mod redis;
 mod zookeeper;
 
 use std::time::Duration;
@@ -51,6 +55,15 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
             rabbitmq::status(net, options, url, timeout).await
         }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::status(net, options, address, timeout).await
+        }
+        (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
+            redis::status(net, options, target, timeout).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::status(net, options, address, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -70,9 +83,11 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
-        ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Galera(options) => Some(options.linearizable_timeout),
+        ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
     }
 }
 
@@ -86,6 +101,12 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
+        }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::linearizable(net, options, address).await
         }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
