@@ -35,6 +35,8 @@ impl Binder<'_> {
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
                 spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
+                spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
+                spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
