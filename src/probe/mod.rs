@@ -30,7 +30,8 @@ pub async fn check(net: &Net, id: CheckId, kind: &CheckKind, timeout: Duration) 
         CheckKind::Http(check) => Box::pin(http::probe(net, check, &mut contact)).await,
         CheckKind::Cluster(_) => return None,
     };
-    Some(Sample { check: id, finding, took: contact.took() })
+    let heard = matches!(finding, Finding::Pass(_) | Finding::Hold(_)) || contact.phases.is_answered();
+    Some(Sample { check: id, finding, heard, took: contact.took() })
 }
 
 /// What a failure to get an answer says of the target. An answer that makes no sense is no

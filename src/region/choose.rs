@@ -344,6 +344,7 @@ mod tests {
             names: Vec::new(),
             answers: [A, B, C].map(|region| (region, Records::default())).into(),
             regions: policy.regions(),
+            layers: BTreeMap::new(),
             rules: Vec::new(),
             policy,
             ecs: true,
@@ -370,7 +371,7 @@ mod tests {
                 location: None,
                 capacity: None,
                 capacity_hook: None,
-                layers: BTreeMap::new(),
+                layers: crate::config::Layers::new(),
                 place,
             };
             regions.push(name, region).ok();

@@ -102,7 +102,13 @@ impl Binder<'_> {
     /// When the members are asked.
     pub(super) fn times(&mut self, frame: &spec::Frame, place: &Place) -> Schedule {
         let spec::Frame { interval, timeout, rise, fall, .. } = frame;
-        let given = spec::Schedule { interval: *interval, timeout: *timeout, rise: *rise, fall: *fall };
+        let given = spec::Schedule {
+            interval: *interval,
+            timeout: *timeout,
+            rise: *rise,
+            fall: *fall,
+            ..spec::Schedule::default()
+        };
         self.schedule(&given, place, self.defaults)
     }
 

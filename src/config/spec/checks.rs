@@ -16,6 +16,7 @@ pub enum Check {
     Tcp(Timed<TcpCheck>),
     Tls(Timed<TlsCheck>),
     Http(Timed<HttpCheck>),
+    Cluster(ClusterCheck),
 }
 
 /// A check: when it is made, and what it is.
@@ -47,4 +48,12 @@ pub struct HttpCheck {
     pub headers: BTreeMap<String, Node>,
     pub connect: Option<Placed<String>>,
     pub ca: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterCheck {
+    pub name: Placed<String>,
+    pub weight: Option<Placed<u32>>,
+    pub monitoring_only: Option<Placed<bool>>,
 }
