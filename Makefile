@@ -12,10 +12,14 @@ test:
 	cargo test --locked --no-fail-fast
 
 # The same with TIMES as many tries of every randomised test. CI runs twice as many as `make test`.
+# Then the long matrix of real clusters, one binary for each family of systems.
 TIMES ?= 20
+LONG = --test raft
 test-long:
 	./tests/install-tools.sh
+	./tests/install-tools-long.sh
 	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked --no-fail-fast
+	cargo test --release --locked --no-fail-fast $(LONG) -- --ignored --test-threads 2
 
 # Looks for inputs that break the answer engine and the zone reader, SECONDS of it for each target.
 # Needs the nightly toolchain and `cargo install cargo-fuzz`; the tests run the same targets, on seeds

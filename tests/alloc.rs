@@ -105,7 +105,7 @@ fn no_answer_allocates() {
         table.with_manners(Arc::new(zoo::manners("require", "unverified_udp_max: 512"))),
     ];
     let (mut out, mut desk) = (vec![0; 65_535], Desk::new(fastrand::Rng::with_seed(3), NOW));
-    desk.limiter.prepare(1, &mut desk.rng);
+    desk.limiter.prepare(&mut desk.rng);
     let before = ALLOCATIONS.get();
     for (query, table) in queries.iter().flat_map(|query| tables.iter().map(move |table| (query, table))) {
         for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {

@@ -545,7 +545,8 @@ fn flood(server: SocketAddr, query: &[u8], count: usize) -> (usize, usize) {
 fn a_flood_is_limited_and_whoever_is_there_is_answered() {
     let daemon = serve(
         "flood",
-        "{udp_threads: 1, rate_limit: {responses_per_second: 10, slip: 2, exempt: [127.0.0.9/32]}}",
+        // One flow meets one thread, and gets the whole rate all the same.
+        "{udp_threads: 4, rate_limit: {responses_per_second: 10, slip: 2, exempt: [127.0.0.9/32]}}",
     );
     let query = apex_query(&[]);
     let started = Instant::now();
@@ -556,7 +557,8 @@ fn a_flood_is_limited_and_whoever_is_there_is_answered() {
         (10..=10 * seconds).contains(&whole) && whole < 150,
         "{whole} whole, {slipped} slipped, {seconds} s"
     );
-    assert!((1..=100).contains(&slipped), "{slipped}");
+    // One in two of what is withheld, as chance will have it.
+    assert!((40..=150).contains(&slipped), "{slipped}");
     // Over TCP, and with a cookie, there is no limit; nor for what is exempt.
     assert_eq!(over_tcp(daemon.dns(), &query).rcode(), Rcode::NOERROR);
     let cookie = std::iter::from_fn(|| {
@@ -582,7 +584,7 @@ fn a_flood_is_limited_and_whoever_is_there_is_answered() {
     assert!(metric_like(&daemon, "rate_slipped").is_some_and(|count| count as usize >= slipped));
     assert!(metric_like(&daemon, "cookie_known").is_some_and(|count| count == 200.0));
     // It ends with a reload.
-    reconfigure(&daemon, "{udp_threads: 1}");
+    reconfigure(&daemon, "{udp_threads: 4}");
     assert_eq!(flood(daemon.dns(), &query, 200), (200, 0));
 }
 
@@ -600,7 +602,7 @@ fn mistakes_are_shown_with_their_places() {
         &daemon,
         "{nsid: \"\", chaos: {id: \"0123456789012345678901234567890123456789012345678901234567890123456789\"},\n\
          cookies: {handling: off, secrets: [{file: a}]}, unverified_udp_max: 100,\n\
-         rate_limit: {responses_per_second: 0, slip: 101, window: 1500ms, ipv4_prefix: 33, exempt: [192.0.2.1/24]}}",
+         rate_limit: {responses_per_second: 0, all_per_second: 0, slip: 101, window: 1500ms, ipv4_prefix: 33, exempt: [192.0.2.1/24]}}",
     );
     let said = daemon.cli(&["check"]);
     assert!(!said.succeeded());
@@ -610,15 +612,20 @@ fn mistakes_are_shown_with_their_places() {
         ("6:36", "a secret, and `handling: off`"),
         ("6:69", "100 is not between 512 and 1232"),
         ("7:36", "0 is not between 1 and 1000000"),
-        ("7:45", "101 is not between 0 and 100"),
-        ("7:58", "the window is not a number of seconds"),
-        ("7:79", "33 is not between 8 and 32"),
-        ("7:92", "bits set after its length: the network is 192.0.2.0/24"),
+        ("7:55", "0 is not between 1 and 10000000"),
+        ("7:64", "101 is not between 0 and 100"),
+        ("7:77", "the window is not a number of seconds"),
+        ("7:98", "33 is not between 8 and 32"),
+        ("7:111", "bits set after its length: the network is 192.0.2.0/24"),
     ] {
         let line = said.err.lines().any(|line| line.contains(&format!("pointsman.yaml:{place}")));
         assert!(line && said.err.contains(words), "{place} {words}: {said}");
     }
     assert!(binary().arg("--version").output().unwrap().status.success());
+    configure(&daemon, "{rate_limit: {responses_per_second: 100, all_per_second: 99}}");
+    let said = daemon.cli(&["check"]);
+    assert!(said.err.contains("99 answers in all are fewer than the 100 of one kind"), "{said}");
+    assert!(said.err.contains("1000 or so"), "{said}");
 }
 
 // ── the engine alone ──
@@ -709,6 +716,26 @@ fn no_answer_over_udp_is_longer_than_its_bound() {
     }
 }
 
+/// Names that are there, names that are not, errors: a network has one account for all of it.
+#[test]
+fn who_asks_for_everything_gets_no_more_than_the_rate_for_all() {
+    for (all, expected) in [("", 100), (", all_per_second: 25", 25)] {
+        let limit = format!("rate_limit: {{responses_per_second: 10, slip: 0{all}}}");
+        let mut engine = Engine::new("offer", &limit);
+        engine.desk.limiter.prepare(&mut fastrand::Rng::with_seed(1));
+        let mut sent = 0;
+        for _ in 0..40 {
+            for name in zoo::NAMES {
+                let name = Name::parse(&format!("{name}.example.com")).unwrap();
+                let query = ask(1, &name, RecordType::A, Some(1232));
+                sent += usize::from(engine.octets(&query, Transport::Udp).is_some());
+            }
+        }
+        assert!(zoo::NAMES.len() > 12, "there are enough names to go beyond");
+        assert_eq!(sent, expected);
+    }
+}
+
 /// A query that says all that can be said, cut short everywhere and with each bit turned.
 #[test]
 fn whatever_is_malformed_costs_a_short_answer_at_most() {
@@ -737,7 +764,7 @@ fn whatever_is_malformed_costs_a_short_answer_at_most() {
     }
     let mut engines =
         [Engine::new("offer", ""), Engine::new("require", "rate_limit: {responses_per_second: 9}")];
-    engines[1].desk.limiter.prepare(1, &mut fastrand::Rng::with_seed(1));
+    engines[1].desk.limiter.prepare(&mut fastrand::Rng::with_seed(1));
     for query in &broken {
         for engine in &mut engines {
             for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {

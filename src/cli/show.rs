@@ -4,7 +4,7 @@ use super::args::{Common, Output};
 use super::text::{Paint, ago, paint, painted, print, print_json, table};
 use super::{Done, Exit, client, text};
 use crate::base::{Health, Prefix, Timestamp, show_span};
-use crate::cluster::Standing;
+use crate::cluster::{Evidence, Standing};
 use crate::config::SwitchedBy;
 use crate::decide::view::{GeoView, ServiceView, Status};
 use crate::geo::Database;
@@ -200,6 +200,7 @@ fn groups(status: &Status) -> String {
             standing,
             voters.into(),
             margin.into(),
+            parts(group.evidence.as_ref()).into(),
             group.reason.as_str().into(),
         ]);
         for (region, standing, reason) in &group.regions {
@@ -209,11 +210,20 @@ fn groups(status: &Status) -> String {
                 painted(standing.word(), standing_paint(*standing)),
                 "".into(),
                 "".into(),
+                "".into(),
                 reason.as_str().into(),
             ]);
         }
     }
-    table(&["CLUSTER", "KIND", "STANDING", "VOTERS", "MARGIN", "WHY"], &rows)
+    table(&["CLUSTER", "KIND", "STANDING", "VOTERS", "MARGIN", "PARTS LOST", "WHY"], &rows)
+}
+
+/// Of a sharded system: parts that cannot take a write, of how many.
+fn parts(evidence: Option<&Evidence>) -> String {
+    match evidence.and_then(|evidence| Some((evidence.parts_lost?, evidence.parts_total?))) {
+        Some((lost, total)) => format!("{lost}/{total}"),
+        None => "-".to_owned(),
+    }
 }
 
 fn services(status: &Status) -> String {

@@ -1,16 +1,17 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, postgres, raft};
+use super::{Judgement, Round, Standing, postgres, raft, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
 /// Judges a group by what one round brought.
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
     let mut judgement = match cluster.kind {
-        ClusterKind::Etcd(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Etcd(_) | ClusterKind::Consul(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };
+    shards::weigh(cluster, round, memory, &mut judgement, now);
     match judgement.verdict {
         Standing::Quorum | Standing::Degraded => memory.seen_well = true,
         Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => {

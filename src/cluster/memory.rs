@@ -12,6 +12,10 @@ pub struct Memory {
     pub(super) seen_well: bool,
     /// Since when nobody names a leader, or nobody is the writer.
     pub(super) leaderless_since: Option<Mono>,
+    /// The leader that a majority names and that does not answer itself, once it was believed.
+    pub(super) vouched: Option<(u64, String)>,
+    /// Since when more parts are lost than is tolerated.
+    pub(super) parts_lost_since: Option<Mono>,
     /// The last thing known for sure was that it cannot commit: it must catch up first.
     pub(super) catching_up: Option<CatchUp>,
     /// Voters that said they have no vote.

@@ -10,10 +10,12 @@ mod judge;
 mod memory;
 mod postgres;
 mod raft;
+mod shards;
 mod standing;
 mod view;
 
 pub use judge::judge;
 pub use memory::Memory;
+pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};

@@ -52,6 +52,7 @@ pub(super) fn judge(
             let standbys = answered.iter().filter(|(_, facts)| facts.in_recovery);
             standbys.map(|(_, facts)| end.saturating_sub(facts.replayed)).max()
         }),
+        ..Evidence::default()
     };
 
     let (verdict, reason) = match writers.as_slice() {

@@ -1,12 +1,15 @@
-//! Judging a raft group (etcd).
+//! Judging a group that elects one leader per term (etcd, Consul).
 //!
 //! The rules, in order; each has its reason in what real clusters answered:
 //! 1. Only voters of one cluster count; a learner has no vote, another cluster's answer is rubbish.
 //! 2. Votes are never summed over terms: the leader of the highest term is the one that counts,
 //!    and one that two voters claim to be in the same term is a split brain.
+//!    Where the system tells no terms, the leader that most voters name counts, and the other is
+//!    an old one that has not noticed yet.
 //! 3. A quorum is a majority of the configured voters that names one leader in one term, and
 //!    that leader's own word. Followers go on naming a dead leader for an election timeout; if
-//!    they still name it after the time to truth, it lives and only we cannot reach it.
+//!    they still name it after the time to truth, it lives and only we cannot reach it (or its
+//!    system does not tell us which of its members is which).
 //! 4. A linearizable read that succeeded in this interval proves a quorum, whatever else is said.
 //! 5. A majority that refuses connections is gone, if the group was ever seen well.
 //! 6. Voters that answer and all know of no leader: electing, and lost after the time to truth.
@@ -55,19 +58,28 @@ pub(super) fn judge(
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term),
         lag_max: lag_max(&answered),
+        ..Evidence::default()
     };
 
     let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= cluster.schedule.interval);
     let read_passed = read.is_some_and(|read| read.result == LinearizableResult::Passed);
-    let settled = leader.as_ref().is_some_and(|leader| leader.own_word.is_some())
-        || memory.leaderless_since.is_some_and(|since| now.since(since) > cluster.time_to_truth);
     let agreed = agreeing >= majority;
+    let own_word = leader.as_ref().is_some_and(|leader| leader.own_word.is_some());
+    let named = leader.as_ref().map(|leader| (leader.term, leader.name.clone()));
+    if !agreed || own_word || memory.vouched != named {
+        memory.vouched = None;
+    }
+    let settled = own_word
+        || memory.vouched.is_some()
+        || memory.leaderless_since.is_some_and(|since| now.since(since) > cluster.time_to_truth);
 
     let (verdict, reason) = if let Some(words) = split(&answered) {
         (Standing::SplitBrain, words)
     } else if (agreed && settled) || read_passed {
-        if leader.as_ref().is_some_and(|leader| leader.own_word.is_some()) || read_passed {
-            memory.leaderless_since = None;
+        // From now on a loss has the whole time to truth before it counts.
+        memory.leaderless_since = None;
+        if agreed && !own_word {
+            memory.vouched = named;
         }
         if !agreed {
             // Proven by the read alone: how many more may be lost is not known from here.
@@ -121,10 +133,12 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
     }
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, facts) in &answers {
-        *sizes.entry(&facts.cluster).or_default() += 1;
+        if !facts.cluster.is_empty() {
+            *sizes.entry(&facts.cluster).or_default() += 1;
+        }
     }
     if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
-        answers.retain(|(_, facts)| facts.cluster == cluster);
+        answers.retain(|(_, facts)| facts.cluster.is_empty() || facts.cluster == cluster);
     }
     answers
 }
@@ -157,7 +171,8 @@ fn leads(facts: &RaftFacts) -> bool {
 /// Two voters that each claim to lead in the same term.
 fn split(answered: &[Voter<'_>]) -> Option<String> {
     let mut claims: BTreeMap<u64, &str> = BTreeMap::new();
-    for (_, facts) in answered.iter().filter(|(_, facts)| leads(facts)) {
+    // Without terms there is no telling whether both mean the same one.
+    for (_, facts) in answered.iter().filter(|(_, facts)| facts.term > 0 && leads(facts)) {
         if let Some(other) = claims.insert(facts.term, &facts.member) {
             let term = facts.term;
             return Some(format!("{other} and {} both lead in term {term}", facts.member));
@@ -418,7 +433,7 @@ mod tests {
                         index: 50,
                         applied: 50,
                         learner: state == 'l',
-                        errors: Vec::new(),
+                        ..RaftFacts::default()
                     }))
                 };
                 match state {
@@ -542,6 +557,60 @@ mod tests {
             judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now).verdict
         };
         assert_eq!(round([1, 2, 2]), Standing::SplitBrain);
+    }
+
+    /// One round of voters that tell whom they take for the leader, and neither their own name nor
+    /// the term.
+    fn nameless(bench: &mut Bench, leaders: [&str; 3]) -> Judgement {
+        bench.now = bench.now + SECOND;
+        let views = leaders.map(|leader| {
+            let leader = Some(leader.to_owned()).filter(|leader| !leader.is_empty());
+            NodeView::Answered(Facts::Raft(RaftFacts { leader, ..RaftFacts::default() }))
+        });
+        let round = Round { group: GroupId(0), views: views.to_vec(), linearizable: None, took: SECOND };
+        judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now)
+    }
+
+    #[test]
+    fn a_leader_that_does_not_tell_its_name_is_believed_in_time() {
+        let mut bench = Bench::new(&[0, 0, 0], true);
+        for _ in 0..6 {
+            assert_eq!(nameless(&mut bench, ["a", "a", "a"]).verdict, Standing::Electing);
+        }
+        for _ in 0..9 {
+            assert_eq!(nameless(&mut bench, ["a", "a", "a"]).verdict, Standing::Quorum);
+        }
+        // An election is an election, however long it went well before.
+        for _ in 0..5 {
+            assert_eq!(nameless(&mut bench, ["", "", ""]).verdict, Standing::Electing);
+        }
+        // The next leader has to prove itself anew; what never was lost is never called so.
+        for _ in 0..3 {
+            assert_ne!(nameless(&mut bench, ["b", "b", "b"]).verdict, Standing::NoQuorum);
+        }
+        assert_eq!(nameless(&mut bench, ["b", "b", "b"]).verdict, Standing::Quorum);
+        for _ in 0..6 {
+            assert_eq!(nameless(&mut bench, ["", "", ""]).verdict, Standing::Electing);
+        }
+        assert_eq!(nameless(&mut bench, ["", "", ""]).verdict, Standing::NoQuorum);
+    }
+
+    #[test]
+    fn an_old_leader_without_a_term_is_no_split() {
+        let mut bench = Bench::new(&[0, 0, 0], true);
+        let mut round = |leaders: [&str; 3]| {
+            bench.now = bench.now + SECOND;
+            let views = leaders.iter().zip(["a", "b", "c"]).map(|(leader, member)| {
+                let (leader, member) = (Some((*leader).to_owned()), member.to_owned());
+                NodeView::Answered(Facts::Raft(RaftFacts { member, leader, ..RaftFacts::default() }))
+            });
+            let round = Round { group: GroupId(0), views: views.collect(), linearizable: None, took: SECOND };
+            let judgement = judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now);
+            (judgement.verdict, judgement.evidence.leader)
+        };
+        assert_eq!(round(["a", "a", "a"]).0, Standing::Quorum);
+        assert_eq!(round(["a", "b", "b"]), (Standing::Degraded, Some("http://m1:2379".to_owned())));
+        assert_eq!(round(["a", "b", "c"]).0, Standing::Electing);
     }
 
     #[test]

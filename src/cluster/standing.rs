@@ -93,4 +93,13 @@ pub struct Evidence {
     pub term: Option<u64>,
     /// How far the slowest voter that answered is behind the leader: log entries or bytes.
     pub lag_max: Option<u64>,
+    /// Parts of a sharded system: queues, partitions, tablets, ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_total: Option<u64>,
+    /// Those of them that cannot take a write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_lost: Option<u64>,
+    /// Those of the others that one more loss would end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts_critical: Option<u64>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Shards;
 use crate::base::{GroupId, Mono};
 
 /// What asking every voter of a group once has brought, by position in the group.
@@ -68,17 +69,27 @@ pub enum Facts {
     Postgres(PostgresFacts),
 }
 
+impl Facts {
+    /// What it tells of the parts of the system, where it has some.
+    pub fn shards(&self) -> Option<&Shards> {
+        match self {
+            Self::Raft(facts) => facts.shards.as_ref(),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
 /// What a member of a group that elects one leader per term says of itself. Names are the
 /// system's own, whatever it calls its members by.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RaftFacts {
     /// Which cluster it belongs to; empty where the system does not tell.
     pub cluster: String,
-    /// Its own name.
+    /// Its own name; empty where it does not tell.
     pub member: String,
     /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
     pub leader: Option<String>,
-    /// Its term, epoch or view: grows with every election.
+    /// Its term, epoch or view: grows with every election; 0 where the system does not tell.
     pub term: u64,
     /// The index of its log; 0 where the system does not tell.
     pub index: u64,
@@ -88,6 +99,8 @@ pub struct RaftFacts {
     pub learner: bool,
     /// What it complains of.
     pub errors: Vec<String>,
+    /// What it tells of the parts of the system, where it has some.
+    pub shards: Option<Shards>,
 }
 
 /// What a PostgreSQL server says of itself.

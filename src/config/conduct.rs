@@ -64,11 +64,13 @@ pub enum CookieHandling {
 }
 
 /// Response rate limiting: of answers that are alike to clients that are near each other, no
-/// more than so many leave over UDP.
+/// more than so many leave over UDP; nor of all answers to them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RateLimit {
     /// Answers per second, to one network of clients, about one name, of one kind.
     pub responses_per_second: u32,
+    /// Answers per second to one network of clients, about whatever it be.
+    pub all_per_second: u32,
     /// Of the answers withheld every so manieth becomes a word to come over TCP; 0: none.
     pub slip: u32,
     /// Who has asked too much has to be quiet for at most so many seconds.

@@ -52,6 +52,10 @@ pub(super) fn describe() {
     describe_gauge!("pointsman_cluster_voters", "Voters of a group, as configured.");
     describe_gauge!("pointsman_cluster_voters_reached", "Voters of a group that answered.");
     describe_gauge!(
+        "pointsman_cluster_parts",
+        "Parts of a sharded system (queues, partitions, ranges): total, lost, critical (one more loss ends it)."
+    );
+    describe_gauge!(
         "pointsman_service_share",
         "Share of a service's answers that a region gets; 0: it is not answered."
     );
@@ -313,6 +317,17 @@ fn groups(daemon: &Daemon, config: &Config) {
         gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(margin);
         gauge!("pointsman_cluster_voters", "group" => name.to_owned()).set(evidence.voters as f64);
         gauge!("pointsman_cluster_voters_reached", "group" => name.to_owned()).set(evidence.reached as f64);
+        let parts = [
+            ("total", evidence.parts_total),
+            ("lost", evidence.parts_lost),
+            ("critical", evidence.parts_critical),
+        ];
+        if config.clusters[config.groups[id].cluster].kind.parts().is_some() {
+            for (state, count) in parts {
+                let count = count.map_or(f64::NAN, |count| count as f64);
+                gauge!("pointsman_cluster_parts", "group" => name.to_owned(), "state" => state).set(count);
+            }
+        }
     }
 }
 

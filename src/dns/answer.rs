@@ -311,14 +311,14 @@ fn limited<'t>(table: &'t Table, asker: &Asker, standing: Standing) -> Option<&'
 /// Counts an answer that is about to go out, once, and tells what becomes of it.
 #[inline]
 pub(super) fn judge(
-    (kind, subject): (Kind, u32),
+    about: (Kind, u32),
     table: &Table,
     asker: &Asker,
     standing: Standing,
     desk: &mut Desk,
 ) -> Sentence {
     let Some(rules) = limited(table, asker, standing) else { return Sentence::Send };
-    let sentence = desk.limiter.judge(rules, asker.client, kind, subject, desk.now);
+    let sentence = desk.limiter.judge(rules, asker.client, about, desk.now, &mut desk.rng);
     match sentence {
         Sentence::Send => {}
         Sentence::Slip => desk.counts.add(Counter::RateSlipped),

@@ -6,8 +6,8 @@ use super::counts::Counts;
 use super::limit::Limiter;
 use super::notary::Notary;
 
-/// Everything that answering changes. Each thread has one of its own: nothing is shared, nothing
-/// waits.
+/// Everything that answering changes. Each thread has one of its own; all that threads share is
+/// who was sent how much, and nothing waits.
 #[derive(Debug)]
 pub struct Desk {
     /// Draws for policies and for the order of addresses.
@@ -20,7 +20,7 @@ pub struct Desk {
     /// dates cookies and rates, which take no finer time. It wraps in 2106, and is compared
     /// accordingly.
     pub now: u32,
-    /// Who was sent how much over UDP.
+    /// Who was sent how much over UDP; a clone of the others', where several threads answer.
     pub limiter: Limiter,
 }
 

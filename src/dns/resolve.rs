@@ -158,8 +158,7 @@ impl<'t> Walk<'_, '_, 't> {
     /// else's name, shall not spend what everybody's signatures are made from.
     pub(super) fn is_withheld(&self) -> bool {
         self.limit.is_some_and(|(limiter, rules, now)| {
-            let (kind, subject) = self.reply.about();
-            limiter.withholds(rules, self.client.address, kind, subject, now)
+            limiter.withholds(rules, self.client.address, self.reply.about(), now)
         })
     }
 

@@ -12,7 +12,7 @@ use super::published::Published;
 use super::socket::Sockets;
 use super::{streams, udp};
 use crate::config::{Carries, DnsLimits};
-use crate::dns::Counts;
+use crate::dns::{Counts, Limiter};
 use crate::io::Certificate;
 use crate::table::Table;
 
@@ -41,12 +41,12 @@ impl Server {
             published: Vec::new(),
             certificate: sockets.certificate.clone(),
         };
-        let threads = sockets.udp.len().div_ceil(sockets.udp_addresses().len().max(1));
+        let limiter = Limiter::default();
         for (nth, udp) in sockets.udp.into_iter().enumerate() {
             let worker = udp::Worker {
                 socket: udp.socket,
                 informed: udp.informed,
-                threads,
+                limiter: limiter.clone(),
                 table: Arc::clone(&table),
                 stop: Arc::clone(&server.stop),
                 published: server.publish(),

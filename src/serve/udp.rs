@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::mmsg::Batch;
 use super::published::Published;
-use crate::dns::{Asker, Counter, Desk, Transport, answer};
+use crate::dns::{Asker, Counter, Desk, Limiter, Transport, answer};
 use crate::io::Clock;
 use crate::table::Table;
 
@@ -29,8 +29,8 @@ pub(super) struct Worker {
     pub(super) socket: UdpSocket,
     /// Whether it is bound to all addresses, and tells which one was asked.
     pub(super) informed: bool,
-    /// How many threads there are like this one, of which each sees its share of the clients.
-    pub(super) threads: usize,
+    /// Who was sent how much, by all threads like this one.
+    pub(super) limiter: Limiter,
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) published: Arc<Published>,
@@ -39,10 +39,10 @@ pub(super) struct Worker {
 impl Worker {
     /// Answers until told to stop.
     pub(super) fn run(self) {
-        let Self { socket, informed, threads, table, stop, published } = self;
+        let Self { socket, informed, limiter, table, stop, published } = self;
         let mut table = Cache::new(table);
         let mut batch = Batch::new(informed);
-        let mut desk = Desk::new(Rng::new(), Clock.seconds());
+        let mut desk = Desk { limiter, ..Desk::new(Rng::new(), Clock.seconds()) };
         // What is waiting when the word comes to stop is still answered.
         let mut left = LAST_BATCHES_MAX;
         loop {
@@ -66,7 +66,7 @@ impl Worker {
             let table = table.load();
             desk.now = Clock.seconds();
             if table.manners().conduct.rate_limit.is_some() && !desk.limiter.is_ready() {
-                desk.limiter.prepare(threads, &mut desk.rng);
+                desk.limiter.prepare(&mut desk.rng);
             }
             let replies = batch.answer(|query, client, reply| {
                 let asker = Asker { client, transport: Transport::Udp };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
 use crate::cluster::{Facts, NodeView, PostgresFacts, RaftFacts, Round};
-use crate::config::{ClusterKind, Config};
+use crate::config::Config;
 use crate::health::{Finding, Sample};
 use crate::workflow::{Act as CallAct, Call, Op, Outcome, Retry};
 
@@ -56,7 +56,7 @@ impl World {
     /// What a round of a group brings.
     pub fn round(&self, config: &Config, id: GroupId) -> Round {
         let group = &config.groups[id];
-        let raft = matches!(config.clusters[group.cluster].kind, ClusterKind::Etcd(_));
+        let raft = config.clusters[group.cluster].kind.elects();
         let well = || match raft {
             true => format!("L{}", "f".repeat(group.members.len() - 1)),
             false => format!("w{}", "s".repeat(group.members.len() - 1)),
@@ -143,8 +143,7 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         term: 2,
         index: 100,
         applied: if letter == 'b' { 50 } else { 100 },
-        learner: false,
-        errors: Vec::new(),
+        ..RaftFacts::default()
     }))
 }
 

@@ -7,12 +7,14 @@
 pub mod client;
 pub mod daemon;
 pub mod etcd;
+pub mod fleet;
 pub mod net;
 pub mod ports;
 pub mod postgres;
 pub mod servers;
 pub mod shop;
 pub mod unbound;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -75,6 +77,15 @@ pub fn find(program: &str, package: &str, further: &[&str]) -> Option<PathBuf> {
         eprintln!("ignored: needs {package}");
     }
     found
+}
+
+/// Finds a program that Debian 12 does not have, where `tests/install-tools-long.sh` puts it.
+pub fn find_foreign(program: &str, package: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").unwrap_or_default();
+    let cache =
+        std::env::var_os("XDG_CACHE_HOME").map_or_else(|| Path::new(&home).join(".cache"), PathBuf::from);
+    let tools = cache.join("pointsman-tests/bin");
+    find(program, &format!("{package} (run tests/install-tools-long.sh)"), &[tools.to_str()?])
 }
 
 /// A child process that is killed on drop, stopped or not.

@@ -1,8 +1,13 @@
 //! Network namespaces: hosts of their own on a switch of their own, on this machine. Nothing in
 //! them reaches the machine's own network, nor the other way round.
 
+use std::future::Future;
+use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::find;
 
@@ -78,6 +83,21 @@ impl Net {
         let mut command = ip_command();
         command.args(["netns", "exec", &self.names[host + 1], program]);
         command
+    }
+
+    /// Runs something on a host, on a thread of its own, until it is done.
+    pub fn within<T: Send + 'static>(
+        &self,
+        host: usize,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let path = format!("/run/netns/{}", self.names[host + 1]);
+        let namespace = std::fs::File::open(path).unwrap();
+        std::thread::spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work)
+        })
     }
 
     /// From now on nothing passes between two hosts, in either direction; connections that are

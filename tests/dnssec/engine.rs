@@ -222,7 +222,7 @@ fn who_is_sent_no_more_has_nothing_signed() {
     let rules = "dns: {rate_limit: {responses_per_second: 10, slip: 2}}\nregions:";
     let config = zoo::CONFIG.replacen("regions:", rules, 1);
     zoo_with(&config, &keys, |zoo| {
-        zoo.desk.limiter.prepare(1, &mut fastrand::Rng::with_seed(1));
+        zoo.desk.limiter.prepare(&mut fastrand::Rng::with_seed(1));
         let table = zoo.table;
         let (mut sent, mut out) = ([0; 2], [0; 1232]);
         for n in 0..60 {
@@ -237,9 +237,11 @@ fn who_is_sent_no_more_has_nothing_signed() {
             }
         }
         let counts = &zoo.desk.counts;
-        // Ten of each kind, and of the rest each is counted once.
-        assert_eq!(sent, [20, 50], "{counts:?}");
-        assert_eq!((counts[Counter::RateDropped], counts[Counter::RateSlipped]), (50, 50));
+        // Ten of each kind, and of the rest each is counted once; about one in two slips.
+        assert_eq!(sent[0], 20, "{counts:?}");
+        assert_eq!(counts[Counter::RateSlipped], sent[1]);
+        assert_eq!(counts[Counter::RateDropped] + sent[1], 100);
+        assert!((30..70).contains(&sent[1]), "{counts:?}");
         assert_eq!(counts[Counter::SealMade], 20);
     });
 }

@@ -237,7 +237,7 @@ fn limited(dns: &str) -> (Table, Arc<Key>) {
 
 fn desk() -> Desk {
     let mut desk = Desk::new(Rng::with_seed(1), NOW);
-    desk.limiter.prepare(1, &mut Rng::with_seed(2));
+    desk.limiter.prepare(&mut Rng::with_seed(2));
     desk
 }
 
@@ -269,9 +269,10 @@ fn differences_in_datagrams_amplify_nothing() {
     assert!(told[..5].iter().all(|told| told.as_ref().is_some_and(|told| records(told) == 1)));
     let rest = told[5..].iter().flatten();
     assert!(rest.clone().all(|told| records(told) == 0 && told.flags & 0x200 != 0));
-    assert_eq!(rest.count(), 5);
-    assert_eq!(desk_of_stranger.counts[Counter::RateDropped], 5);
-    assert_eq!(desk_of_stranger.counts[Counter::RateSlipped], 5);
+    let slipped = rest.count() as u64;
+    assert!((1..10).contains(&slipped), "{slipped}");
+    assert_eq!(desk_of_stranger.counts[Counter::RateSlipped], slipped);
+    assert_eq!(desk_of_stranger.counts[Counter::RateDropped], 10 - slipped);
     // With a good cookie it is where it says.
     let cookie = zoo::cookie(CLIENT, NOW);
     for _ in 0..20 {
@@ -302,6 +303,7 @@ fn refused_signatures_are_limited_as_errors_are() {
         assert_eq!(told[..5].iter().flatten().count(), 5);
         let slipped: Vec<_> = told[5..].iter().flatten().collect();
         assert!(slipped.iter().all(|told| told.rcode() == Rcode::NOERROR && told.flags & 0x200 != 0));
-        assert_eq!((slipped.len(), desk.counts[Counter::RateDropped]), (5, 5));
+        assert!((1..10).contains(&slipped.len()), "{}", slipped.len());
+        assert_eq!(desk.counts[Counter::RateDropped], 10 - slipped.len() as u64);
     }
 }

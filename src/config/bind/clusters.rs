@@ -32,26 +32,20 @@ impl Binder<'_> {
             let place = name.place.clone();
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
+                spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
             }
         }
     }
 
     fn etcd(&mut self, name: &Placed<String>, frame: spec::Frame, etcd: spec::Etcd, place: Place) {
-        let times = self.times(&frame, &place);
-        let linearizable_timeout = match etcd.linearizable_timeout {
-            None => ETCD_LINEARIZABLE_TIMEOUT,
-            Some(span) if span.value.0 < times.timeout => {
-                self.mistakes
-                    .error(
-                        &span.place,
-                        format!("shorter than the local probe's {}", show_span(times.timeout)),
-                    )
-                    .help("etcd takes up to 7s to give up on a read without quorum; leave it at 8s");
-                ETCD_LINEARIZABLE_TIMEOUT
-            }
-            Some(span) => span.value.0,
-        };
+        let linearizable_timeout = self.linearizable_timeout(
+            etcd.linearizable_timeout,
+            &frame,
+            &place,
+            ETCD_LINEARIZABLE_TIMEOUT,
+            "etcd takes up to 7s to give up on a read without quorum; leave it at 8s",
+        );
         let options = EtcdOptions { access: self.access(etcd.tls), linearizable_timeout };
         self.declare(name, ClusterKind::Etcd(options), ETCD_TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.base_url(text).map(Endpoint::Http)
@@ -74,6 +68,27 @@ impl Binder<'_> {
         };
         let kind = ClusterKind::Postgres(options);
         self.declare(name, kind, POSTGRES_TIME_TO_TRUTH, frame, place, Self::postgres_target);
+    }
+
+    /// The budget of the probe that takes a quorum; `help` says how long the system itself takes.
+    pub(super) fn linearizable_timeout(
+        &mut self,
+        given: Option<Placed<spec::Span>>,
+        frame: &spec::Frame,
+        place: &Place,
+        default: Duration,
+        help: &'static str,
+    ) -> Duration {
+        let timeout = self.times(frame, place).timeout;
+        match given {
+            None => default,
+            Some(span) if span.value.0 < timeout => {
+                let words = format!("shorter than the local probe's {}", show_span(timeout));
+                self.mistakes.error(&span.place, words).help(help);
+                default
+            }
+            Some(span) => span.value.0,
+        }
     }
 
     /// Whom to trust and what to show.

@@ -8,6 +8,11 @@ use crate::config::{
 
 /// No processor makes more signatures in a second.
 const SIGNATURES_MAX: usize = 1_000_000;
+/// No socket takes more answers in a second.
+const RATE_MAX: usize = 1_000_000;
+/// By default a network gets so many times of all answers what it gets of one kind.
+const ALL_TO_ALIKE: usize = 10;
+const ALL_MAX: usize = RATE_MAX * ALL_TO_ALIKE;
 /// A day: whoever is silenced for longer is a case for the firewall.
 const WINDOW_SECONDS_MAX: u64 = 86_400;
 
@@ -87,9 +92,16 @@ impl Binder<'_> {
                 }
             }
         }
+        let alike = self.within(&Some(limit.responses_per_second.clone()), 1..=RATE_MAX, 1);
+        let all = self.within(&limit.all_per_second, 1..=ALL_MAX, alike * ALL_TO_ALIKE);
+        if let Some(placed) = limit.all_per_second.as_ref().filter(|_| all < alike) {
+            self.mistakes
+                .error(&placed.place, format!("{all} answers in all are fewer than the {alike} of one kind"))
+                .help(format!("{} or so: a resolver asks for many names at once", alike * ALL_TO_ALIKE));
+        }
         RateLimit {
-            responses_per_second: self.within(&Some(limit.responses_per_second.clone()), 1..=1_000_000, 1)
-                as u32,
+            responses_per_second: alike as u32,
+            all_per_second: all as u32,
             slip: self.within(&limit.slip, 0..=100, 2) as u32,
             window,
             ipv4_prefix: self.within(&limit.ipv4_prefix, 8..=32, 24) as u8,

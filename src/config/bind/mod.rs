@@ -13,6 +13,7 @@ mod listen;
 mod policies;
 mod records;
 mod services;
+mod systems;
 mod values;
 mod workflows;
 mod zones;

@@ -41,6 +41,8 @@ pub enum SilentMeans {
 pub enum ClusterKind {
     /// etcd 3.4 and later, over its JSON gateway.
     Etcd(EtcdOptions),
+    /// Consul servers, over their HTTP API.
+    Consul(ConsulOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
 }
@@ -50,16 +52,86 @@ impl ClusterKind {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
             Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// What its parts are called, and how many of them may be lost, where it is sharded.
+    pub fn parts(&self) -> Option<(&'static str, LostMax)> {
+        match self {
+            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) => true,
+            Self::Etcd(_) | Self::Consul(_) => true,
             Self::Postgres(_) => false,
         }
+    }
+
+    /// Whether its members elect one leader per term, and are judged by whom they name.
+    pub fn elects(&self) -> bool {
+        match self {
+            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Postgres(_) => false,
+        }
+    }
+}
+
+/// How many parts of a sharded system may be lost before the system counts as lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LostMax {
+    /// So many.
+    Count(u64),
+    /// So many of a hundred.
+    Percent(u8),
+}
+
+impl LostMax {
+    /// Whether so many of so many are too many.
+    pub fn exceeded(self, lost: u64, total: u64) -> bool {
+        match self {
+            Self::Count(most) => lost > most,
+            Self::Percent(most) => u128::from(lost) * 100 > u128::from(total) * u128::from(most),
+        }
+    }
+}
+
+/// A part that was forgotten on a member long gone moves nobody's traffic; the loss of a member
+/// that mattered costs far more than this.
+impl Default for LostMax {
+    fn default() -> Self {
+        Self::Percent(10)
+    }
+}
+
+/// A number, or a share such as `10%`.
+impl<'de> serde::Deserialize<'de> for LostMax {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::{Error, Visitor};
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = LostMax;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of parts, or a share such as 10%")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<LostMax, E> {
+                let share =
+                    text.strip_suffix('%').map(|share| share.parse().ok().filter(|share| *share < 100));
+                let read = match share {
+                    Some(share) => share.map(LostMax::Percent),
+                    None => text.parse().ok().map(LostMax::Count),
+                };
+                read.ok_or_else(|| E::custom(format!("`{text}` is neither a number nor a share below 100%")))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<LostMax, E> {
+                Ok(LostMax::Count(number))
+            }
+        }
+        deserializer.deserialize_any(Text)
     }
 }
 
@@ -97,6 +169,16 @@ pub struct EtcdOptions {
     pub access: Access,
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to Consul servers.
+#[derive(Clone, Debug, Default)]
+pub struct ConsulOptions {
+    /// TLS, where its endpoints are `https`, and an ACL token.
+    pub access: Access,
+    /// The budget of the linearizable probe; Consul itself takes up to 7 s to give up on a read
+    /// that finds no leader.
     pub linearizable_timeout: Duration,
 }
 

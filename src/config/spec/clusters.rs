@@ -13,6 +13,7 @@ use crate::config::read::{Beside, Entries, Placed};
 #[serde(rename_all = "snake_case")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
+    Consul(Framed<Consul>),
     Postgres(Framed<Postgres>),
 }
 
@@ -37,6 +38,14 @@ pub struct Frame {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Consul {
+    pub token: Option<SecretRef>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }

@@ -168,6 +168,7 @@ pub struct Cookies {
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     pub responses_per_second: Placed<usize>,
+    pub all_per_second: Option<Placed<usize>>,
     pub slip: Option<Placed<usize>>,
     pub window: Option<Placed<Span>>,
     pub ipv4_prefix: Option<Placed<usize>>,

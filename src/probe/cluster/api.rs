@@ -27,7 +27,6 @@ pub(super) struct Api<'a> {
     pub body_bytes_max: usize,
 }
 
-#[allow(dead_code, reason = "the first system that is asked by GET is on its way")]
 impl Api<'_> {
     /// Asks with GET.
     pub async fn get(&self, contact: &mut Contact, path: &str) -> Result<Answer, Failure> {

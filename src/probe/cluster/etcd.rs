@@ -14,10 +14,11 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::api::{Api, excerpt};
+use super::unanswered;
 use crate::cluster::{Facts, LinearizableResult, RaftFacts};
 use crate::config::EtcdOptions;
 use crate::io::http::Answer;
-use crate::io::{Class, Contact, Failure, Net};
+use crate::io::{Contact, Failure, Net};
 
 /// A status is a few hundred bytes, the list of alarms included.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -51,6 +52,7 @@ pub(super) async fn status(
         applied: status.raft_applied_index,
         learner: status.is_learner,
         errors: status.errors.into_iter().take(ERRORS_MAX).collect(),
+        shards: None,
     }))
 }
 
@@ -78,11 +80,7 @@ pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) ->
             }
             _ => LinearizableResult::Unmeasured(complaint(&api, &answer).words),
         },
-        // Only a member that took the question can leave it hanging.
-        Err(failure) if failure.class == Class::Silent && contact.phases.connected.is_some() => {
-            LinearizableResult::Hung
-        }
-        Err(failure) => LinearizableResult::Unmeasured(failure.words),
+        Err(failure) => unanswered(failure, &contact),
     }
 }
 
@@ -183,6 +181,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Class;
 
     fn with_api<T>(of: impl FnOnce(&Api<'_>) -> T) -> T {
         let (net, options) = (Net::new(), EtcdOptions::default());

@@ -2,6 +2,7 @@
 //! a verdict; what they add up to is judged elsewhere.
 
 mod api;
+mod consul;
 mod etcd;
 mod postgres;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::cluster::{LinearizableResult, NodeView};
 use crate::config::{Cluster, ClusterKind, Endpoint, Group, Member};
-use crate::io::{Class, Failure, Net};
+use crate::io::{Class, Contact, Failure, Net};
 
 /// Asks every voter of a group at once; one view per member, in their order. Each is asked
 /// once and for `timeout` at most, so that a voter that hangs never has two questions open.
@@ -32,6 +33,9 @@ pub async fn views(net: &Net, cluster: &Cluster, group: &Group, timeout: Duratio
 async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration) -> NodeView {
     let asked = match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::status(net, options, url, timeout).await,
+        (ClusterKind::Consul(options), Endpoint::Http(url)) => {
+            consul::status(net, options, url, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
@@ -53,6 +57,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::Postgres(_) => None,
     }
 }
@@ -61,6 +66,16 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
+    }
+}
+
+/// What it means that a probe that takes a quorum got no answer.
+fn unanswered(failure: Failure, contact: &Contact) -> LinearizableResult {
+    // Only a member that took the question can leave it hanging.
+    match failure.class == Class::Silent && contact.phases.connected.is_some() {
+        true => LinearizableResult::Hung,
+        false => LinearizableResult::Unmeasured(failure.words),
     }
 }

@@ -127,10 +127,11 @@ impl Reader<'_> {
         let spec: shape::Database = read(node, self.mistakes)?;
         let region = spec.region.as_ref().map(|name| self.region(name));
         let (cluster, by_alias) = self.cluster(&spec.cluster)?;
-        if let ClusterKind::Etcd(_) = &self.config.clusters[cluster].kind {
-            let name = self.config.clusters.name(cluster);
+        let kind = &self.config.clusters[cluster].kind;
+        if !matches!(kind, ClusterKind::Postgres(_)) {
+            let (name, system) = (self.config.clusters.name(cluster), kind.word());
             self.mistakes
-                .error(&spec.cluster.place, format!("`{name}` is etcd, which chooses its own leader"))
+                .error(&spec.cluster.place, format!("`{name}` is {system}, which chooses its own leader"))
                 .help("the database agent moves the writer role of PostgreSQL clusters");
             return None;
         }

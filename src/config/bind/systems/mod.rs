@@ -1,0 +1,3 @@
+//! What is particular to each clustered system: one file per system, or per family of them.
+
+mod consul;

@@ -1,0 +1,262 @@
+//! Watching real clusters that elect one leader per term, in every state that the loss of a
+//! quorum has: what each member says, and what is made of it.
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pointsman::cluster::{Facts, LinearizableResult, NodeView, RaftFacts, Round, Standing};
+use pointsman::config::Config;
+
+use common::fleet::{Fleet, Launch};
+use common::watch::Watch;
+use common::{Scratch, find_foreign};
+
+/// Elections, the times to truth and a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What would mean that a quorum is lost.
+const LOST: &[Standing] = &[Standing::NoQuorum, Standing::SplitBrain];
+/// What would mean that it is not.
+const FINE: &[Standing] = &[Standing::Quorum, Standing::Degraded];
+
+/// The configuration of one cluster with all members in one region.
+fn inside(fleet: &Fleet, system: &str, port: &str, keys: &str) -> Arc<Config> {
+    let members: Vec<String> =
+        (0..fleet.size()).map(|n| format!("\"{}\"", port.replace("HOST", &fleet.address(n)))).collect();
+    config(system, keys, &format!("inside: {{here: [{}]}}", members.join(", ")), &["here"])
+}
+
+fn config(system: &str, keys: &str, members: &str, regions: &[&str]) -> Arc<Config> {
+    let regions: String =
+        regions.iter().map(|name| format!("  {name}: {{layers: {{quorum: [subject]}}}}\n")).collect();
+    common::config(&format!(
+        "version: 1\nmode: observe\nsite: {{name: here}}\nsites: [here]\n\
+         listen: {{dns: [\"127.0.0.1:5353\"]}}\n\
+         clusters:\n  subject:\n    {system}:\n      interval: 500ms\n      timeout: 450ms\n{keys}      {members}\n\
+         regions:\n{regions}store: {{embedded: {{path: /tmp/none}}}}\n"
+    ))
+}
+
+#[track_caller]
+fn facts(view: &NodeView) -> &RaftFacts {
+    match view {
+        NodeView::Answered(Facts::Raft(facts)) => facts,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Which member leads, by its own word.
+#[track_caller]
+fn leader_of(round: &Round) -> usize {
+    let leads = |view: &NodeView| view.word() == "leads";
+    round.views.iter().position(leads).unwrap_or_else(|| panic!("nobody leads: {round:?}"))
+}
+
+/// The members that are not it.
+fn others(fleet: &Fleet, leader: usize) -> Vec<usize> {
+    (0..fleet.size()).filter(|n| *n != leader).collect()
+}
+
+/// What every system must pass: healthy, one killed, a majority killed, back; a majority stopped
+/// where it stands, back; the leader cut off from the others, which go on, back.
+fn three_voters_in_every_state(fleet: &mut Fleet, config: &Arc<Config>) {
+    let mut watch = Watch::start(&fleet.net, fleet.checker(), config);
+    let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+    let leader = leader_of(&round);
+    assert_eq!((judgement.evidence.voters, judgement.evidence.margin), (3, 1), "{judgement:?}");
+    watch.only(FINE, Duration::from_secs(3));
+
+    // One follower killed: degraded, and never for a moment lost.
+    let gone = others(fleet, leader)[0];
+    fleet.kill(gone);
+    let (round, judgement) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    assert_eq!(round.views[gone].word(), "refused", "{round:?}");
+    assert_eq!(judgement.evidence.margin, 0);
+    watch.only(FINE, Duration::from_secs(3));
+
+    // The leader killed too: what is left says so.
+    fleet.kill(leader);
+    let (round, judgement) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+    eprintln!("majority killed: {} {:?}", judgement.reason, round.linearizable);
+    assert_eq!(round.views.iter().filter(|view| view.word() == "refused").count(), 2, "{round:?}");
+    watch.only(&[Standing::NoQuorum], Duration::from_secs(3));
+    fleet.start_member(gone);
+    fleet.start_member(leader);
+    let (round, _) = watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+
+    // The leader cut off: two leaders for a while, and one of them is the old one.
+    let leader = leader_of(&round);
+    let others = others(fleet, leader);
+    fleet.part(&[leader]);
+    let noticed = |round: &Round| round.views[leader].word() == "no leader";
+    let (mut round, _) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    while !noticed(&round) {
+        (round, _) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    }
+    assert!(others.contains(&leader_of(&round)), "{round:?}");
+    fleet.heal();
+    watch.until(Standing::Quorum, LOST, PATIENCE);
+}
+
+/// Five voters: three stopped where they stand; then parted into two and three with the checker on
+/// the side of the majority, on that of the minority, and in between.
+fn five_voters_stopped_and_parted(fleet: &mut Fleet, config: &Arc<Config>) {
+    let mut watch = Watch::start(&fleet.net, fleet.checker(), config);
+    let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+    assert_eq!((judgement.evidence.voters, judgement.evidence.margin), (5, 2), "{judgement:?}");
+    let leader = leader_of(&round);
+    let rest = others(fleet, leader);
+
+    // Stopped: one costs nothing, two leave none to spare, three are too many.
+    fleet.pause(rest[0]);
+    watch.only(FINE, Duration::from_secs(3));
+    fleet.pause(rest[1]);
+    watch.until(Standing::Degraded, LOST, PATIENCE);
+    watch.only(FINE, Duration::from_secs(3));
+    fleet.pause(leader);
+    let (round, judgement) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+    eprintln!("three of five stopped: {}", judgement.reason);
+    assert_eq!(round.views.iter().filter(|view| view.word() == "silent").count(), 3, "{round:?}");
+    watch.only(&[Standing::NoQuorum], Duration::from_secs(2));
+    for n in [rest[0], rest[1], leader] {
+        fleet.resume(n);
+    }
+    let (round, _) = watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+
+    // The leader and another against three; the checker reaches all of them.
+    let leader = leader_of(&round);
+    let rest = others(fleet, leader);
+    let minority = [leader, rest[0]];
+    fleet.part(&minority);
+    let alone = |round: &Round| minority.iter().all(|n| round.views[*n].word() == "no leader");
+    let (mut round, _) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    while !alone(&round) {
+        (round, _) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    }
+    assert!(rest[1..].contains(&leader_of(&round)), "{round:?}");
+    fleet.heal();
+    watch.until(Standing::Quorum, LOST, PATIENCE);
+
+    // The same with the checker on the side of the majority: it goes on.
+    let mut majority = vec![fleet.checker()];
+    majority.extend(&rest[1..]);
+    fleet.part(&majority);
+    let (round, _) = watch.until(Standing::Degraded, LOST, PATIENCE);
+    assert_eq!(round.views[minority[0]].word(), "silent", "{round:?}");
+    watch.only(&[Standing::Degraded, Standing::Electing], Duration::from_secs(3));
+    fleet.heal();
+    let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
+
+    // And on that of the minority: what it reaches knows of no leader.
+    let leader = leader_of(&round);
+    let rest = others(fleet, leader);
+    fleet.part(&[fleet.checker(), rest[0], rest[1]]);
+    let (round, judgement) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+    eprintln!("with the minority: {}", judgement.reason);
+    assert_eq!(round.views[rest[0]].word(), "no leader", "{round:?}");
+    fleet.heal();
+    watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+}
+
+mod consul {
+    use super::*;
+
+    const PORT: &str = "http://HOST:8500";
+    const KEYS: &str = "      time_to_truth: 5s\n      linearizable_timeout: 8s\n";
+
+    /// `more` is in Consul's own language.
+    fn start(size: usize, more: &'static str) -> Option<Fleet> {
+        let consul = find_foreign("consul", "consul 1.8.7 of Debian 11")?;
+        let launch: Launch = Box::new(move |net, n, size, directory| {
+            let own = net.address(n);
+            let mut command = net.on(n, consul.to_str().unwrap());
+            command.args(["agent", "-server", "-datacenter=dc1", "-log-level=warn", "-retry-interval=1s"]);
+            command.arg(format!("-bootstrap-expect={size}"));
+            command.arg(format!("-node=m{n}")).arg(format!("-data-dir={}", directory.display()));
+            for option in ["-bind", "-advertise", "-client"] {
+                command.arg(format!("{option}={own}"));
+            }
+            for other in (0..size).filter(|other| *other != n) {
+                command.arg(format!("-retry-join={}", net.address(other)));
+            }
+            // As Consul's documentation advises for production; the default is 5.
+            command.args(["-hcl", "performance { raft_multiplier = 1 }"]);
+            if !more.is_empty() {
+                command.args(["-hcl", more]);
+            }
+            command
+        });
+        Fleet::start("consul", size, launch)
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn consul_three_servers_in_every_state() {
+        let Some(mut fleet) = start(3, "") else { return };
+        let config = inside(&fleet, "consul", PORT, KEYS);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn consul_five_servers_stopped_and_parted() {
+        let Some(mut fleet) = start(5, "") else { return };
+        let config = inside(&fleet, "consul", PORT, KEYS);
+        five_voters_stopped_and_parted(&mut fleet, &config);
+    }
+
+    /// Rights as they should be, none, and wrong ones.
+    #[test]
+    #[ignore = "long"]
+    fn consul_with_and_without_the_right_to_read_the_agent() {
+        const ROOT: &str = "7e4e2a90-90e6-4a09-8e5f-0f6c0a3f2b11";
+        let more = "acl { enabled = true, default_policy = \"deny\", \
+                    tokens { master = \"7e4e2a90-90e6-4a09-8e5f-0f6c0a3f2b11\" } }";
+        let Some(mut fleet) = start(3, more) else { return };
+        let scratch = Scratch::new("consul-token");
+        let token = scratch.path().join("token");
+        std::fs::write(&token, ROOT).unwrap();
+        let with = |token: &str| {
+            std::fs::write(scratch.path().join(token), token).unwrap();
+            format!("{KEYS}      token: {{file: {:?}}}\n", scratch.path().join(token))
+        };
+        // With the right to read everything.
+        let config = inside(&fleet, "consul", PORT, &with(ROOT));
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        assert!(facts(&round.views[0]).term > 0, "{round:?}");
+        // The read that was under way while the servers started may take its whole budget.
+        let passed = |round: &Round| {
+            round.linearizable.as_ref().is_some_and(|read| read.result == LinearizableResult::Passed)
+        };
+        while !passed(&watch.until(Standing::Quorum, LOST, PATIENCE).0) {
+            assert!(watch.seen.len() < 120, "never passed");
+        }
+        drop(watch);
+
+        // Without: the leader alone, believed once it has been named for the time to truth.
+        for keys in [KEYS.to_owned(), with("wrong")] {
+            let config = inside(&fleet, "consul", PORT, &keys);
+            let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+            let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+            assert_eq!(facts(&round.views[0]).term, 0);
+            assert!(judgement.evidence.leader.unwrap().ends_with(":8300"));
+            let read = round.linearizable.unwrap().result;
+            assert!(matches!(read, LinearizableResult::Unmeasured(_)), "{read:?}");
+        }
+        let config = inside(&fleet, "consul", PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        watch.until(Standing::Quorum, LOST, PATIENCE);
+        // Stopped where they stand, two of three; the third knows of no leader soon.
+        fleet.pause(0);
+        fleet.pause(1);
+        watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        fleet.resume(0);
+        fleet.resume(1);
+        watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+        fleet.kill(0);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+    }
+}
