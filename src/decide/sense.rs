@@ -264,14 +264,30 @@ impl Senses {
         for (check, mut waiting) in std::mem::take(&mut self.silences) {
             let source = Source::Check(check);
             let from = self.checks[check].verdict();
-            while let Some(silence) = waiting.front() {
-                let late = now.since(silence.ended) >= self.sight.patience(source);
-                let believed = !blind && (late || self.sight.believes(source, silence.started));
-                if !believed && !blind {
-                    break;
-                }
-                let Silence { sample, ended, .. } = waiting.pop_front().expect("it was just seen");
-                self.fold(&if believed { sample } else { unconfirmed(&sample) }, ended);
+            let sight = &self.sight;
+            let believed = |silence: &Silence| {
+                let late = || {
+                    now.since(silence.ended) >= sight.patience(source)
+                        && !sight.answers_since(source, silence.ended)
+                };
+                !blind && (sight.believes(source, silence.started) || late())
+            };
+            // What cannot be decided waits, unless something later can: then it never will be.
+            let decided = match blind {
+                true => waiting.len(),
+                false => waiting.iter().rposition(believed).map_or(0, |last| last + 1),
+            };
+            let late = waiting.iter().filter(|silence| now.since(silence.ended) >= sight.patience(source));
+            let decided = decided.max(late.count());
+            let folded: Vec<(Sample, Mono)> = waiting
+                .drain(..decided)
+                .map(|silence| match believed(&silence) {
+                    true => (silence.sample, silence.ended),
+                    false => (unconfirmed(&silence.sample), silence.ended),
+                })
+                .collect();
+            for (sample, ended) in folded {
+                self.fold(&sample, ended);
             }
             changes.extend(self.change(check, from));
             if !waiting.is_empty() {

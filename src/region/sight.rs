@@ -8,11 +8,14 @@
 //!                             │
 //!         nobody unrelated is probed at all ───────────────► believed at once
 //!                             │
-//!         somebody unrelated has answered since it was asked ► believed: our way out works
+//!         somebody unrelated has answered before and since,
+//!         without a gap ────────────────────────────────────► believed: our way out worked
 //!                             │
-//!         nobody has, and everybody is silent by now ───────► blind: not measured
+//!         nobody did, and everybody is silent by now ───────► blind: not measured
 //!                             │
-//!         nobody has for `patience` of the slowest ─────────► believed: there is nobody to ask
+//!         nobody did for `patience` of the slowest:
+//!             those who answer now were silent, too ────────► not measured: our way out came back
+//!             nobody answers at all ────────────────────────► believed: there is nobody to ask
 //!
 //!             all witnesses dark, two of them together;
 //!             or the anchors' quorum and a witness together
@@ -66,6 +69,8 @@ pub enum Source {
 struct Ear {
     target: Target,
     answered: Option<Mono>,
+    /// Since when it has answered every time.
+    streak: Option<Mono>,
     /// Silences since its witness was last heard, and when the first of them began.
     silences: u32,
     since: Option<Mono>,
@@ -90,6 +95,8 @@ pub struct Sight {
     ears: BTreeMap<Source, Ear>,
     /// When each witness was last heard.
     heard: Vec<Option<Mono>>,
+    /// Since when each witness answers, with none of its targets falling silent.
+    clear: Vec<Option<Mono>>,
     blind: Option<Blindness>,
 }
 
@@ -101,14 +108,17 @@ impl Sight {
             outlook.groups.iter().map(|((group, region), target)| (Source::Voters(*group, *region), *target));
         let ears = checks
             .chain(voters)
-            .map(|(source, target)| (source, Ear { target, answered: None, silences: 0, since: None }))
+            .map(|(source, target)| {
+                (source, Ear { target, answered: None, streak: None, silences: 0, since: None })
+            })
             .collect();
         let names = outlook
             .witnesses
             .iter()
             .map(|regions| regions.iter().map(|region| name(*region)).collect::<Vec<_>>().join("+"))
             .collect();
-        Self { heard: vec![None; outlook.witnesses.len()], names, ears, blind: None, outlook }
+        let none = vec![None; outlook.witnesses.len()];
+        Self { heard: none.clone(), clear: none, names, ears, blind: None, outlook }
     }
 
     /// Goes on with what was heard under another configuration: `before` tells what a target was
@@ -119,6 +129,7 @@ impl Sight {
             *ear = Ear { target: ear.target, ..*known };
             if let Who::Witness(witness) = ear.target.who {
                 self.heard[witness] = self.heard[witness].max(known.answered);
+                self.clear[witness] = self.clear[witness].max(known.streak);
             }
         }
         self.blind = old.blind.clone();
@@ -131,14 +142,22 @@ impl Sight {
         let who = ear.target.who;
         if answered {
             ear.answered = Some(now);
+            ear.streak.get_or_insert(now);
             (ear.silences, ear.since) = (0, None);
             if let Who::Witness(witness) = who {
                 self.heard[witness] = Some(now);
+                self.clear[witness].get_or_insert(now);
                 for ear in self.ears.values_mut().filter(|ear| ear.target.who == who) {
                     (ear.silences, ear.since) = (0, None);
                 }
             }
             return;
+        }
+        // One that has been silent all along says nothing new.
+        if ear.streak.take().is_some()
+            && let Who::Witness(witness) = who
+        {
+            self.clear[witness] = None;
         }
         // Somebody else of the same witness has answered since it was asked.
         if matches!(who, Who::Witness(witness) if self.heard[witness].is_some_and(|heard| heard > started)) {
@@ -154,17 +173,36 @@ impl Sight {
         ear.target.who == Who::Anchor || (self.outlook.anchors.is_none() && self.outlook.witnesses.len() < 2)
     }
 
-    /// Whether a silence that began at `started` is the target's own: somebody unrelated has
-    /// answered since.
+    /// Whether a silence that began at `started` is the target's own: somebody unrelated vouches for
+    /// our way out then, by having answered everything from before it until after. An answer after
+    /// it alone may only show that the way is open again.
     pub fn believes(&self, source: Source, started: Mono) -> bool {
-        let Some(Ear { target: Target { who: Who::Witness(own), .. }, .. }) = self.ears.get(&source) else {
-            return true;
+        let around = |answered: Option<Mono>, since: Option<Mono>| {
+            answered.is_some_and(|at| at >= started) && since.is_some_and(|since| since <= started)
         };
-        if self.anchors_speak(started) {
-            return self.anchors_answered().is_some_and(|at| at >= started);
+        match (self.whose(source), self.outlook.anchors) {
+            (None | Some(Who::Anchor), _) => true,
+            (_, Some((_, at_least))) if self.anchors_speak(started) => {
+                self.anchors().filter(|ear| around(ear.answered, ear.streak)).count() >= at_least
+            }
+            (Some(Who::Witness(own)), _) => {
+                let mut others = (0..self.heard.len()).filter(|witness| *witness != own);
+                others.any(|witness| around(self.heard[witness], self.clear[witness]))
+            }
         }
-        let others = self.heard.iter().enumerate().filter(|(witness, _)| witness != own);
-        others.filter_map(|(_, heard)| *heard).any(|heard| heard >= started)
+    }
+
+    /// Whether somebody unrelated has answered since a silence was over.
+    pub fn answers_since(&self, source: Source, ended: Mono) -> bool {
+        let Some(own) = self.whose(source) else { return false };
+        self.ears
+            .values()
+            .filter(|ear| ear.target.who != own)
+            .any(|ear| ear.answered.is_some_and(|at| at >= ended))
+    }
+
+    fn whose(&self, source: Source) -> Option<Who> {
+        self.ears.get(&source).map(|ear| ear.target.who)
     }
 
     /// When this silence of a target must be believed or not at the latest, counted from its end.
@@ -233,14 +271,6 @@ impl Sight {
         dark.get(count - at_least).copied()
     }
 
-    /// When enough anchors had answered for the last time.
-    fn anchors_answered(&self) -> Option<Mono> {
-        let (_, at_least) = self.outlook.anchors?;
-        let mut answered: Vec<Mono> = self.anchors().filter_map(|ear| ear.answered).collect();
-        answered.sort_unstable_by(|a, b| b.cmp(a));
-        answered.get(at_least - 1).copied()
-    }
-
     /// Whether the anchors have a say about a silence that began at `started`: there are some, and
     /// they were not dark already.
     fn anchors_speak(&self, started: Mono) -> bool {
@@ -307,5 +337,111 @@ impl Sight {
     /// A witness was heard since then, and none of its targets was silent after that.
     fn is_clear(&self, witness: usize, since: Mono) -> bool {
         self.heard[witness] > Some(since) && self.dark(witness).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Source as Text;
+    use crate::config::{self, Config, Surroundings};
+
+    fn config(regions: &str) -> Config {
+        let around = Surroundings { directory: "/etc/x".into(), state: None, runtime: None, processors: 1 };
+        let text = format!(
+            "version: 1\nmode: act\nsite: {{name: a}}\nlisten: {{dns: [\"127.0.0.1:53\"]}}\n\
+             defaults: {{check: {{interval: 5s, timeout: 2s, fall: 2, rise: 3}}}}\nregions:\n{regions}"
+        );
+        match config::parse(&Text::new("c.yaml", text), &around) {
+            Ok((config, _)) => config,
+            Err(mistakes) => panic!("{}", mistakes.render(false)),
+        }
+    }
+
+    fn region(name: &str, address: &str) -> String {
+        format!("  {name}: {{layers: {{reach: [{{tcp: {{address: \"{address}\"}}}}]}}}}\n")
+    }
+
+    fn outlook(regions: &str) -> Vec<usize> {
+        Outlook::of(&config(regions)).witnesses.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn regions_that_share_an_address_are_one_witness() {
+        let [a, b, c] =
+            [region("a", "192.0.2.1:80"), region("b", "192.0.2.1:81"), region("c", "c.example:80")];
+        assert_eq!(outlook(&format!("{a}{b}{c}")), [2, 1]);
+        assert_eq!(outlook(&format!("{}{c}", region("d", "C.example.:443"))), [2], "one name, spelt twice");
+        let own = [region("a", "127.0.0.1:1"), region("b", "localhost:2"), region("c", "[::1]:3")].concat();
+        assert_eq!(outlook(&own), [3], "all of them are this machine");
+        // a and b share one address, b and c another: none of them is unrelated to the others.
+        let both = "  b: {layers: {reach: [{tcp: {address: \"192.0.2.1:80\"}}, {tcp: {address: \"c.example:80\"}}]}}\n";
+        assert_eq!(outlook(&format!("{a}{c}{both}")), [3]);
+        assert_eq!(outlook(&format!("{a}  e: {{}}\n")), [1], "who is never probed is no witness");
+    }
+
+    /// Every second a letter for each region: `a`nswers, `s`ilent, `.` not probed. What comes of it:
+    /// `B` blind.
+    fn run(seconds: &[&str]) -> (Sight, String) {
+        let count = seconds[0].len();
+        let text: String = (0..count).map(|n| region(&format!("r{n}"), &format!("192.0.2.{n}:80"))).collect();
+        let config = config(&text);
+        let mut sight = Sight::new(Outlook::of(&config), |region| config.regions.name(region));
+        let mut seen = String::new();
+        for (n, letters) in seconds.iter().enumerate() {
+            let now = Mono(Duration::from_secs(100 + n as u64));
+            for (check, letter) in letters.chars().enumerate().filter(|(_, letter)| *letter != '.') {
+                let source = Source::Check(CheckId(check as u32));
+                sight.hear(source, letter == 'a', Mono(now.0 - Duration::from_millis(500)), now);
+            }
+            sight.look(now);
+            seen.push(if sight.blind().is_some() { 'B' } else { '.' });
+        }
+        (sight, seen)
+    }
+
+    #[test]
+    fn blind_once_all_are_silent_as_often_as_it_takes_to_fail() {
+        assert_eq!(run(&["aa", "ss", "ss"]).1, "..B");
+        assert_eq!(run(&["aa", "ss", "sa", "ss"]).1, "....", "one of them answered in between");
+        assert_eq!(run(&["aaa", "ssa", "ssa", "ssa"]).1, "....", "somebody answers");
+        assert_eq!(run(&["a", "s", "s", "s"]).1, "....", "there is nothing to compare with");
+        assert_eq!(run(&["ss", "ss"]).1, ".B", "nobody has answered since the start");
+    }
+
+    #[test]
+    fn a_region_that_has_long_been_dead_is_no_sign() {
+        let mut seconds = vec!["aa"];
+        seconds.extend(vec!["sa"; 60]);
+        seconds.extend(vec!["ss"; 60]);
+        assert!(!run(&seconds).1.contains('B'));
+        let mut seconds = vec!["aaa"];
+        seconds.extend(vec!["saa"; 60]);
+        seconds.extend(["sss", "sss"]);
+        assert!(run(&seconds).1.ends_with(".B"), "the other two fell silent together");
+    }
+
+    #[test]
+    fn sees_again_once_somebody_has_answered_for_a_round() {
+        let mut seconds = vec!["aa", "ss", "ss"];
+        seconds.extend(vec!["as"; 20]);
+        // A round takes 7.25 s: an interval with its jitter, and the timeout.
+        assert_eq!(run(&seconds).1, "..BBBBBBBBB............");
+        let mut seconds = vec!["aa", "ss", "ss", "aa", "aa", "ss", "ss"];
+        seconds.extend(vec!["aa"; 9]);
+        assert_eq!(run(&seconds).1, "..BBBBBBBBBBBBB.", "it begins anew when all are silent again");
+    }
+
+    #[test]
+    fn who_was_silent_too_vouches_for_nobody() {
+        let at = |second: u64| Mono(Duration::from_millis(second * 1000 - 500));
+        let source = Source::Check(CheckId(0));
+        let (sight, _) = run(&["aa", "sa", "s.", "sa"]);
+        assert!(sight.believes(source, at(101)) && sight.believes(source, at(103)));
+        let (sight, _) = run(&["aa", "ss", "sa"]);
+        assert!(!sight.believes(source, at(101)), "the way out is open again, and was not then");
+        assert!(sight.answers_since(source, at(102)));
+        let (sight, _) = run(&["aa", "s."]);
+        assert!(!sight.believes(source, at(101)), "nobody has answered since");
     }
 }
