@@ -628,6 +628,23 @@ fn mistakes_are_shown_with_their_places() {
     assert!(said.err.contains("1000 or so"), "{said}");
 }
 
+/// Whether secrets are there is looked at by whoever asks for it.
+#[test]
+fn check_says_that_secrets_were_not_read() {
+    let daemon = Daemon::prepare("secrets");
+    configure(&daemon, "{cookies: {secrets: [{file: a}, {file: b}]}}");
+    let said = daemon.cli(&["check"]);
+    assert!(said.succeeded() && said.out.contains("2 secrets named, and not read"), "{said}");
+    daemon.write("a", "0123456789abcdef0123456789abcdef");
+    let said = daemon.cli(&["check", "--secrets"]);
+    assert!(said.code == Some(1) && said.err.contains("1 secret cannot be read"), "{said}");
+    assert!(said.err.contains(daemon.directory().join("b").to_str().unwrap()), "{said}");
+    daemon.write("b", "0123456789abcdef0123456789abcdef");
+    let said = daemon.cli(&["check", "--secrets"]);
+    assert!(said.succeeded() && said.out.contains("2 secrets can be read"), "{said}");
+    assert!(!said.out.contains("0123456789abcdef"), "{said}");
+}
+
 // ── the engine alone ──
 
 const NOW: u32 = 1_800_000_000;

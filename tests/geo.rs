@@ -194,6 +194,52 @@ fn dig(program: &Path, server: SocketAddr, client: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What never holds is said by `check`, with what may have been meant.
+#[test]
+fn rules_for_nobody_are_told() {
+    let daemon = prepare("geo-words", "GeoLite2-City-Test");
+    let layers =
+        "{layers: {reach: [{tcp: {address: \"127.0.0.1:9\"}}]}, location: {latitude: 1, longitude: 2}}";
+    let services = format!(
+        "regions: {{eu: {layers}, us: {layers}}}
+services:
+  shop:
+    names: [shop.gtm.example.com]
+    answers: {{eu: {{a: [192.0.2.1]}}, us: {{a: [192.0.2.2]}}}}
+    policy:
+      geo:
+        rules:
+          - {{networks: [lib], to: eu}}
+          - {{countries: [UK, QQ, XK], to: eu}}
+        default: {{nearest: [eu, us]}}
+"
+    );
+    let check = |config: &str| {
+        daemon.write("pointsman.yaml", &format!("{config}{services}"));
+        let said = daemon.cli(&["check"]);
+        assert!(said.succeeded(), "{said}");
+        said.err
+    };
+    let said = check(CONFIG);
+    for words in [
+        "nothing tells which clients are lib",
+        "did you mean `lab`?",
+        "`UK` is no code of a country in ISO 3166",
+        "did you mean `GB`?",
+        "`QQ` is no code",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("`XK` is") && !said.contains("nothing tells where clients are"), "{said}");
+    // Country databases have no locations; nor has no database.
+    for geo in ["databases: [country.mmdb]", "databases: []"] {
+        std::fs::copy(database("GeoLite2-Country-Test"), daemon.directory().join("country.mmdb")).unwrap();
+        let said = check(&CONFIG.replace("databases: [geo.mmdb]", geo));
+        assert!(said.contains("the first fit region is `nearest` to everybody"), "{geo}: {said}");
+        assert!(said.contains("pointsman.yaml:20:"), "{said}");
+    }
+}
+
 #[test]
 fn clients_are_led_elsewhere_once_a_database_says_so() {
     let Some(program) = find("dig", "bind9-dnsutils", &[]) else { return };

@@ -9,6 +9,9 @@ set -eu
 wanted="etcd-server:etcd
 etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
+zookeeper:/usr/share/zookeeper/bin/zkServer.sh
+default-jre-headless:java
+nats-server:nats-server
 unbound:unbound
 bind9-dnsutils:dig
 bind9-utils:dnssec-dsfromkey

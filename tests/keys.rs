@@ -229,6 +229,28 @@ fn a_signed_zone_stays_signed_with_its_keys() {
     refused(&daemon, &["reload"], "put that directory back");
     std::fs::rename(&away, &directory).unwrap();
 
+    // Nor without the zone, unless its keys have left too.
+    let without = signed.replace(&format!("{{name: {ZONE}, file: child.zone, dnssec: {settings}}}"), "");
+    assert_ne!(without, signed);
+    daemon.write("pointsman.yaml", &without);
+    for order in ["reload", "check"] {
+        refused(&daemon, &[order], "is no longer among the zones");
+        refused(&daemon, &[order], "move the directory away");
+    }
+    same(&daemon);
+
+    // Keys that are lost while no daemon runs are missed by the next one, which makes no others.
+    daemon.write("pointsman.yaml", &signed);
+    daemon.stop();
+    std::fs::rename(&directory, &away).unwrap();
+    let said = daemon.cli(&["serve"]);
+    assert!(said.code == Some(1) && said.err.contains("put that directory back"), "{said}");
+    assert!(said.err.contains(&format!("pointsman keys generate {ZONE}")), "{said}");
+    assert!(!directory.exists(), "nothing is made in its place");
+    std::fs::rename(&away, &directory).unwrap();
+    daemon.start();
+    same(&daemon);
+
     // The way that is told leads out.
     daemon.write("pointsman.yaml", &signed);
     for more in [None, Some("--ds-gone")] {
@@ -250,6 +272,28 @@ fn a_signed_zone_stays_signed_with_its_keys() {
     let last = last.unwrap();
     assert!(last.succeeded(), "{last}");
     assert!(answered(daemon.dns(), RecordType::DNSKEY).is_empty());
+}
+
+/// Whoever moves a zone to other servers takes its keys along.
+#[test]
+fn a_zone_leaves_with_its_keys() {
+    let settings = format!("{{{QUICK}, parent: {{servers: []}}}}");
+    let mut daemon = daemon("key-leaves", &settings, "");
+    daemon.start();
+    until_states(&daemon, &["ready"]);
+    let directory = daemon.directory().join("state/keys").join(ZONE);
+    let signed = std::fs::read_to_string(daemon.directory().join("pointsman.yaml")).unwrap();
+    let entry = format!("{{name: {ZONE}, file: child.zone, dnssec: {settings}}}");
+    daemon.write("pointsman.yaml", &signed.replace(&entry, ""));
+    let said = daemon.cli(&["reload"]);
+    assert!(!said.succeeded() && said.err.contains("is no longer among the zones"), "{said}");
+    std::fs::rename(&directory, daemon.directory().join("away")).unwrap();
+    let said = daemon.cli(&["reload"]);
+    assert!(said.succeeded(), "{said}");
+    // It may come back, with other keys.
+    daemon.write("pointsman.yaml", &signed);
+    let said = daemon.cli(&["reload"]);
+    assert!(said.succeeded() && directory.exists(), "{said}");
 }
 
 /// What is refused leaves no keys behind.

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use pointsman::config::Config;
 
 use common::fleet::{Fleet, Launch};
 use common::watch::Watch;
-use common::{Scratch, find_foreign};
+use common::{Scratch, find, find_foreign};
 
 /// Elections, the times to truth and a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +58,17 @@ fn leader_of(round: &Round) -> usize {
 /// The members that are not it.
 fn others(fleet: &Fleet, leader: usize) -> Vec<usize> {
     (0..fleet.size()).filter(|n| *n != leader).collect()
+}
+
+/// Waits for a read or write through the quorum. The one that was under way while the servers
+/// started may take its whole budget.
+fn until_passed(watch: &mut Watch) {
+    let passed = |round: &Round| {
+        round.linearizable.as_ref().is_some_and(|read| read.result == LinearizableResult::Passed)
+    };
+    while !passed(&watch.until(Standing::Quorum, LOST, PATIENCE).0) {
+        assert!(watch.seen.len() < 120, "never passed");
+    }
 }
 
 /// What every system must pass: healthy, one killed, a majority killed, back; a majority stopped
@@ -160,6 +172,107 @@ fn five_voters_stopped_and_parted(fleet: &mut Fleet, config: &Arc<Config>) {
     watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
 }
 
+mod zookeeper {
+    use super::*;
+
+    const PORT: &str = "HOST:2181";
+    /// `syncLimit` ticks of the servers below, and an election.
+    const KEYS: &str = "      time_to_truth: 6s\n      linearizable_timeout: 8s\n";
+
+    /// Servers beyond `voters` are observers. `more` goes into `zoo.cfg`.
+    fn start(size: usize, voters: usize, more: &'static str, jvm: &'static [&'static str]) -> Option<Fleet> {
+        let java = find("java", "default-jre-headless", &[])?;
+        let jar = Path::new("/usr/share/java/zookeeper.jar");
+        if !jar.is_file() {
+            assert!(
+                std::env::var_os("POINTSMAN_TEST_REQUIRE").is_none_or(|value| value != "1"),
+                "this test needs zookeeper"
+            );
+            eprintln!("ignored: needs zookeeper");
+            return None;
+        }
+        let launch: Launch = Box::new(move |net, n, size, directory| {
+            let (data, config) = (directory.join("data"), directory.join("zoo.cfg"));
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("myid"), (n + 1).to_string()).unwrap();
+            let mut text = format!(
+                "tickTime=500\ninitLimit=20\nsyncLimit=8\ndataDir={}\nclientPortAddress={}\nclientPort=2181\n\
+                 admin.enableServer=false\n{more}\n",
+                data.display(),
+                net.address(n)
+            );
+            for n in 0..size {
+                let role = if n < voters { "participant" } else { "observer" };
+                text += &format!("server.{}={}:2888:3888:{role}\n", n + 1, net.address(n));
+            }
+            if n >= voters {
+                text += "peerType=observer\n";
+            }
+            std::fs::write(&config, text).unwrap();
+            let mut command = net.on(n, java.to_str().unwrap());
+            command.args(["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"]);
+            command.args(["-Djava.net.preferIPv4Stack=true"]).args(jvm);
+            command.arg(format!("-Dzookeeper.log.dir={}", directory.display()));
+            command.args(["-cp", "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar"]);
+            command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
+            command
+        });
+        Fleet::start("zookeeper", size, launch)
+    }
+
+    #[test]
+    fn zookeeper_three_servers_in_every_state() {
+        let Some(mut fleet) = start(3, 3, "", &[]) else { return };
+        let config = inside(&fleet, "zookeeper", PORT, KEYS);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn zookeeper_five_servers_stopped_and_parted() {
+        let Some(mut fleet) = start(5, 5, "", &[]) else { return };
+        let config = inside(&fleet, "zookeeper", PORT, KEYS);
+        five_voters_stopped_and_parted(&mut fleet, &config);
+    }
+
+    /// A session is what a quorum must accept, and a server that serves reads alone gives none.
+    #[test]
+    #[ignore = "long"]
+    fn zookeeper_in_read_only_mode_has_no_quorum() {
+        let Some(mut fleet) = start(3, 3, "", &["-Dreadonlymode.enabled=true"]) else { return };
+        let config = inside(&fleet, "zookeeper", PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        until_passed(&mut watch);
+        fleet.kill(0);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+        fleet.pause(1);
+        let (round, _) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        watch.only(&[Standing::NoQuorum], Duration::from_secs(5));
+        assert_eq!(round.views[2].word(), "no leader", "{round:?}");
+        let read = round.linearizable.unwrap().result;
+        assert_ne!(read, LinearizableResult::Passed);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn zookeeper_observers_have_no_vote() {
+        let Some(mut fleet) = start(5, 3, "", &[]) else { return };
+        let config = inside(&fleet, "zookeeper", PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        let mut seen = watch.until(Standing::Quorum, LOST, PATIENCE);
+        while seen.1.evidence.voters != 3 {
+            seen = watch.until(Standing::Quorum, LOST, PATIENCE);
+        }
+        assert_eq!([3, 4].map(|n| seen.0.views[n].word()), ["learner"; 2]);
+        // Two of three voters gone: three of five servers are left, and no quorum.
+        fleet.kill(0);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+        fleet.kill(1);
+        watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        watch.only(&[Standing::NoQuorum], Duration::from_secs(5));
+    }
+}
+
 mod consul {
     use super::*;
 
@@ -227,13 +340,7 @@ mod consul {
         let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
         let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
         assert!(facts(&round.views[0]).term > 0, "{round:?}");
-        // The read that was under way while the servers started may take its whole budget.
-        let passed = |round: &Round| {
-            round.linearizable.as_ref().is_some_and(|read| read.result == LinearizableResult::Passed)
-        };
-        while !passed(&watch.until(Standing::Quorum, LOST, PATIENCE).0) {
-            assert!(watch.seen.len() < 120, "never passed");
-        }
+        until_passed(&mut watch);
         drop(watch);
 
         // Without: the leader alone, believed once it has been named for the time to truth.

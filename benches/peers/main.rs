@@ -208,7 +208,7 @@ fn latency(options: &Options) {
     /// Well below what the slowest of them answers.
     const PER_SECOND: u32 = 20_000;
     let seconds = options.pace.leg * 2;
-    let servers = servers(zone::Content::Dynamic, NAMES, options);
+    let mut servers = servers(zone::Content::Dynamic, NAMES, options);
     let queries = Queries::new(zone::Content::Dynamic, NAMES, false);
     println!(
         "\n## latency at {PER_SECOND} queries per second (microseconds; {} rounds of {seconds:?})\n",
@@ -223,9 +223,10 @@ fn latency(options: &Options) {
             let quiet = client::steady(servers[which].address, &queries, PER_SECOND, seconds, || {});
             if servers[which].kind == Kind::Pointsman {
                 let mut turn = 0;
-                let busy = client::steady(servers[which].address, &queries, PER_SECOND, seconds, || {
+                let server = &mut servers[which];
+                let busy = client::steady(server.address, &queries, PER_SECOND, seconds, || {
                     turn += 1;
-                    servers[which].swap_tables(turn);
+                    server.swap_tables(turn);
                 });
                 if round > 0 {
                     swapping.push((quiet.clone(), busy));

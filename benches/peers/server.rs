@@ -2,13 +2,17 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pointsman::decide::{Order, What};
+use pointsman::io::Clock;
+use pointsman::region::OverrideKind;
 use pointsman::serve::mmsg::Batch;
 use pointsman::wire::{Name, RecordType, ask};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -108,6 +112,8 @@ pub struct Server {
     pub address: SocketAddr,
     place: Place,
     child: Child,
+    /// An order that is under way.
+    order: Option<UnixStream>,
 }
 
 impl Place {
@@ -160,7 +166,7 @@ impl Place {
         };
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
         let child = command.spawn().expect("needs taskset(1)");
-        let server = Server { kind: self.kind, address: self.address, place: self, child };
+        let server = Server { kind: self.kind, address: self.address, place: self, child, order: None };
         if server.answers() {
             return Some(server);
         }
@@ -355,20 +361,35 @@ impl Server {
         all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
     }
 
-    /// Has Pointsman publish a new table: `turn` decides to whom the region's traffic goes.
-    pub fn swap_tables(&self, turn: u64) {
-        let [what, further]: [&str; 2] =
-            if turn % 2 == 1 { ["drain", "--expires=1h"] } else { ["release", ""] };
-        let mut command = Command::new(Kind::Pointsman.program());
-        command
-            .args(["region", what, "us", "--reason=bench", "--config"])
-            .arg(self.place.file("config.yaml"));
-        if !further.is_empty() {
-            command.arg(further);
-        }
-        // Not waited for: the client goes on asking.
-        let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap();
-        std::thread::spawn(move || child.wait_with_output());
+    /// Has Pointsman publish a new table: `turn` decides to whom the region's traffic goes. The
+    /// order is only written: what it comes to is seen at the next turn, so that the client goes on.
+    pub fn swap_tables(&mut self, turn: u64) {
+        self.last_order_was_taken();
+        let region = "us".to_owned();
+        let what = match turn % 2 {
+            1 => What::Override {
+                region,
+                kind: OverrideKind::Drain,
+                expires: Clock.now().after(Duration::from_secs(3600)).wall,
+                even_if_empty: false,
+            },
+            _ => What::Release { region },
+        };
+        let order = Order { owner: "bench".to_owned(), reason: "bench".to_owned(), what };
+        let body = serde_json::to_string(&order).unwrap();
+        let mut stream = UnixStream::connect(self.place.file("control.sock")).unwrap();
+        let octets = body.len();
+        let head = "POST /v1/orders HTTP/1.1\r\nhost: pointsman\r\nconnection: close\r\n\
+                    content-type: application/json";
+        stream.write_all(format!("{head}\r\ncontent-length: {octets}\r\n\r\n{body}").as_bytes()).unwrap();
+        self.order = Some(stream);
+    }
+
+    fn last_order_was_taken(&mut self) {
+        let Some(mut stream) = self.order.take() else { return };
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     }
 
     /// Asks until there is an answer.

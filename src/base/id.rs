@@ -69,6 +69,54 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Some things of one kind: a bit for each, so that taking in thousands costs next to nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdSet<I> {
+    words: Vec<u64>,
+    kind: PhantomData<I>,
+}
+
+impl<I> Default for IdSet<I> {
+    fn default() -> Self {
+        Self { words: Vec::new(), kind: PhantomData }
+    }
+}
+
+impl<I: Index> IdSet<I> {
+    /// Takes one in.
+    pub fn insert(&mut self, id: I) {
+        let word = id.position() / 64;
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (id.position() % 64);
+    }
+
+    /// Takes in all of another set.
+    pub fn extend(&mut self, other: &Self) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = I> + '_ {
+        let bits = |word: u64| (0..64).filter(move |bit| word >> bit & 1 == 1);
+        let positions = self
+            .words
+            .iter()
+            .enumerate()
+            .flat_map(move |(at, word)| bits(*word).map(move |bit| at * 64 + bit));
+        positions.map(I::from_position)
+    }
+}
+
 /// Things of one kind in the order of the file, found by id or by name.
 #[derive(Clone)]
 pub struct Named<I, T> {

@@ -14,7 +14,7 @@ mod token;
 
 pub use hash::{mix, stable_hash};
 pub use health::Health;
-pub use id::{CheckId, ClusterId, Generation, GroupId, Index, Named, RegionId, ServiceId, WorkflowId};
+pub use id::{CheckId, ClusterId, Generation, GroupId, IdSet, Index, Named, RegionId, ServiceId, WorkflowId};
 pub use mistake::{Mistake, Mistakes, Severity};
 pub use names::nearest;
 pub use place::{Place, Source};

@@ -63,6 +63,10 @@ pub enum Command {
     Check {
         /// The configuration file; by default that of `--config`.
         file: Option<PathBuf>,
+        /// Reads the secrets too, as whoever runs this; else it is only looked whether they are
+        /// named well.
+        #[arg(long)]
+        secrets: bool,
     },
     /// Prints what the server answers while every region is healthy, as dig does. Needs no daemon and
     /// opens no socket.

@@ -1,17 +1,19 @@
 //! `check`: every mistake, or what the configuration guarantees.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::args::Output;
 use super::text::{Paint, colour, complain, paint, print, print_json};
 use super::{Done, Exit};
 use crate::base::show_span;
-use crate::config::{ClusterKind, SwitchedBy, UnreachableWriter};
+use crate::config::{ClusterKind, Config, SwitchedBy, UnreachableWriter};
 use crate::decide::Setup;
+use crate::io::read_secret_now;
 use crate::region::{Guarantee, JITTER};
 use crate::sys;
 
-pub(super) fn run(file: &Path, output: Output) -> Done {
+pub(super) fn run(file: &Path, secrets: bool, output: Output) -> Done {
     let loaded = sys::load(file);
     let (setup, warnings) = match loaded {
         Ok(loaded) => loaded,
@@ -22,15 +24,33 @@ pub(super) fn run(file: &Path, output: Output) -> Done {
         }
     };
     complain(&warnings.render(colour(true)));
+    if secrets {
+        read_secrets(&setup.config)?;
+    }
     let guarantees = setup.guarantees();
     match output {
         Output::Json => print_json(&guarantees),
-        Output::Text => print(&report(&file.display().to_string(), &setup, &guarantees)),
+        Output::Text => print(&report(&file.display().to_string(), &setup, &guarantees, secrets)),
     }
     Ok(())
 }
 
-fn report(path: &str, setup: &Setup, guarantees: &[Guarantee]) -> String {
+/// Reads every secret once, and keeps none.
+fn read_secrets(config: &Config) -> Done {
+    let places: BTreeSet<String> = config
+        .secrets
+        .iter()
+        .filter_map(|place| read_secret_now(place).err())
+        .map(|failure| format!("{}\n", failure.words))
+        .collect();
+    match places.len() {
+        0 => Ok(()),
+        1 => Err(Exit::No(format!("{}1 secret cannot be read", String::from_iter(places)))),
+        count => Err(Exit::No(format!("{}{count} secrets cannot be read", String::from_iter(places)))),
+    }
+}
+
+fn report(path: &str, setup: &Setup, guarantees: &[Guarantee], secrets_read: bool) -> String {
     let config = &setup.config;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let voters: usize = config.groups.values().map(|group| group.members.len()).sum();
@@ -45,6 +65,13 @@ fn report(path: &str, setup: &Setup, guarantees: &[Guarantee]) -> String {
         count(config.services.len(), "service"),
         count(setup.workflows.len(), "workflow"),
     );
+    if !config.secrets.is_empty() {
+        let words = match secrets_read {
+            true => "can be read by whoever runs this",
+            false => "named, and not read: `check --secrets` reads them",
+        };
+        out.push_str(&format!("{} {words}\n", count(config.secrets.len(), "secret")));
+    }
     if !guarantees.is_empty() {
         let jitter = (JITTER * 100.0).round();
         out.push_str(&format!("\nwhat it guarantees, {jitter} % of jitter included\n"));

@@ -35,7 +35,9 @@ pub fn run() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
     let done = match command {
         Command::Serve { log } => serve::run(&common, log),
-        Command::Check { file } => check::run(file.as_ref().unwrap_or(&common.config), common.output),
+        Command::Check { file, secrets } => {
+            check::run(file.as_ref().unwrap_or(&common.config), secrets, common.output)
+        }
         Command::Query(query) => query::run(&common, &query),
         Command::Geo { addresses } => geo::run(&common, &addresses),
         Command::Status => show::status(&common),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::base::{Named, Prefix};
+use crate::base::{Mistakes, Named, Prefix};
 use crate::decide::{Daemon, Restored};
 use crate::dns::{Asker, Desk, Transport, answer};
 use crate::io::Clock;
@@ -56,7 +56,8 @@ pub(super) fn run(common: &Common, query: &Query) -> Done {
     }
     print(&answered.message.to_string());
     print(&format!("\n;; MSG SIZE  rcvd: {}\n", answered.octets));
-    if query.dnssec {
+    // A file alone has no keys.
+    if query.dnssec && query.zone.is_none() {
         print(UNSIGNED);
     }
     if dynamic {
@@ -170,18 +171,19 @@ fn config_table(path: &Path, name: &Name) -> Result<(Arc<Table>, bool), Exit> {
 /// A single zone, without services. Its apex is what is said, or what the file itself says, or
 /// the first parent of the name asked for under which the file makes sense.
 fn zone_table(file: &Path, origin: Option<&str>, name: &Name) -> Result<Arc<Table>, Exit> {
-    let candidates: Vec<Name> = match origin {
-        Some(origin) => vec![Name::parse(origin).map_err(|why| Exit::No(format!("`{origin}`: {why}")))?],
+    let (stated, guessed) = match origin {
+        Some(origin) => {
+            (Some(Name::parse(origin).map_err(|why| Exit::No(format!("`{origin}`: {why}")))?), None)
+        }
         None => {
             let text = std::fs::read_to_string(file)
                 .map_err(|why| Exit::Missing(format!("cannot read {}: {why}", file.display())))?;
-            stated_origin(&text)
-                .into_iter()
-                .chain(std::iter::successors(Some(name.clone()), Name::parent))
-                .collect()
+            (stated_origin(&text), Some(name.clone()))
         }
     };
-    let mut first_trouble = None;
+    let is_open = stated.is_none();
+    let candidates = stated.into_iter().chain(std::iter::successors(guessed, Name::parent));
+    let mut troubles: Vec<Mistakes> = Vec::new();
     for apex in candidates {
         match sys::load_zone(file, &apex) {
             Ok((zone, warnings)) => {
@@ -190,11 +192,16 @@ fn zone_table(file: &Path, origin: Option<&str>, name: &Name) -> Result<Arc<Tabl
                     .map_err(|mistakes| Exit::No(mistakes.render(colour(true))))?;
                 return Ok(Arc::new(Table::new(crate::base::Generation(1), image, Vec::new())));
             }
-            Err(mistakes) => drop(first_trouble.get_or_insert(mistakes)),
+            Err(mistakes) => troubles.push(mistakes),
         }
     }
-    let trouble = first_trouble.map_or(String::new(), |mistakes| mistakes.render(colour(true)));
-    Err(Exit::No(format!("{trouble}if the file leaves its apex open, name it with --origin")))
+    let trouble = troubles.first().map_or(String::new(), |mistakes| mistakes.render(colour(true)));
+    // What is wrong under every name has nothing to do with the name.
+    let depends = troubles.iter().any(|other| troubles.first() != Some(other));
+    Err(Exit::No(match is_open && depends {
+        true => format!("{trouble}the file does not say which zone it is: name its apex with --origin"),
+        false => trouble.trim_end().to_owned(),
+    }))
 }
 
 /// The apex that a file states: by `$ORIGIN` before any record, or by the owner of its SOA.

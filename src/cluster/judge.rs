@@ -8,7 +8,9 @@ use crate::config::{Cluster, ClusterKind, Group};
 /// Judges a group by what one round brought.
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
     let mut judgement = match cluster.kind {
-        ClusterKind::Etcd(_) | ClusterKind::Consul(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Etcd(_) | ClusterKind::Consul(_) | ClusterKind::ZooKeeper(_) => {
+            raft::judge(cluster, group, round, memory, now)
+        }
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };
     shards::weigh(cluster, round, memory, &mut judgement, now);

@@ -1,4 +1,4 @@
-//! Judging a group that elects one leader per term (etcd, Consul).
+//! Judging a group that elects one leader per term (etcd, Consul, ZooKeeper, NATS, …).
 //!
 //! The rules, in order; each has its reason in what real clusters answered:
 //! 1. Only voters of one cluster count; a learner has no vote, another cluster's answer is rubbish.
@@ -43,6 +43,14 @@ pub(super) fn judge(
     memory: &mut Memory,
     now: Mono,
 ) -> Judgement {
+    let with_names;
+    let round = match anonymous(round) {
+        true => {
+            with_names = named(round);
+            &with_names
+        }
+        false => round,
+    };
     let answered = answered(round, memory);
     let voters = group.members.len() - memory.learners.len();
     let majority = voters / 2 + 1;
@@ -141,6 +149,38 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
         answers.retain(|(_, facts)| facts.cluster.is_empty() || facts.cluster == cluster);
     }
     answers
+}
+
+/// Whether some follow a leader without telling whom.
+fn anonymous(round: &Round) -> bool {
+    let follows_somebody = |view: &NodeView| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.as_deref() == Some(""));
+    round.views.iter().any(follows_somebody)
+}
+
+/// The same with the name of whom they follow, where only one can be meant: the leader that says
+/// so itself in the highest term. Their own term is that of the last entry that they have, which
+/// after an election is still the one before; and they follow only once they have all of that.
+/// A follower of a higher term follows somebody who does not answer.
+fn named(round: &Round) -> Round {
+    let mut round = round.clone();
+    let claims = round.views.iter().filter_map(|view| match view {
+        NodeView::Answered(Facts::Raft(facts)) if leads(facts) => Some((facts.term, facts.member.clone())),
+        _ => None,
+    });
+    let Some((term, leader)) = claims.max() else { return round };
+    for view in &mut round.views {
+        if let NodeView::Answered(Facts::Raft(facts)) = view
+            && facts.leader.as_deref() == Some("")
+            && facts.term <= term
+        {
+            if facts.term < term {
+                (facts.index, facts.applied) = (0, 0);
+            }
+            facts.term = term;
+            facts.leader = Some(leader.clone());
+        }
+    }
+    round
 }
 
 /// The leader of the highest term that anybody names.
@@ -367,6 +407,7 @@ fn lag_max(answered: &[Voter<'_>]) -> Option<u64> {
 fn leader_words(group: &Group, answered: &[Voter<'_>], leader: &Leader) -> String {
     match answered.iter().find(|(_, facts)| facts.member == leader.name) {
         Some((position, _)) => group.members[*position].endpoint.to_string(),
+        None if leader.name.is_empty() => "a leader whom they do not name".to_owned(),
         None => leader.name.clone(),
     }
 }
@@ -593,6 +634,53 @@ mod tests {
             assert_eq!(nameless(&mut bench, ["", "", ""]).verdict, Standing::Electing);
         }
         assert_eq!(nameless(&mut bench, ["", "", ""]).verdict, Standing::NoQuorum);
+    }
+
+    #[test]
+    fn followers_that_do_not_say_whom_they_follow() {
+        let mut bench = Bench::new(&[0, 0, 0], true);
+        // A letter and a term each: `L`eads, `f`ollows somebody, `n`o leader, `-` silent.
+        let mut round = |states: [(char, u64); 3]| {
+            bench.now = bench.now + SECOND;
+            let views = states.iter().zip(["a", "b", "c"]).map(|((state, term), member)| {
+                let leader = match state {
+                    'L' => Some(member.to_owned()),
+                    'f' => Some(String::new()),
+                    '-' => return NodeView::Silent(String::new()),
+                    _ => None,
+                };
+                let member = member.to_owned();
+                NodeView::Answered(Facts::Raft(RaftFacts {
+                    member,
+                    leader,
+                    term: *term,
+                    ..RaftFacts::default()
+                }))
+            });
+            let round = Round { group: GroupId(0), views: views.collect(), linearizable: None, took: SECOND };
+            let judgement = judge(&bench.cluster, &bench.group, &round, &mut bench.memory, bench.now);
+            (judgement.verdict, judgement.evidence.agreeing)
+        };
+        // Nothing has happened yet in the new epoch: the followers are still in the one before.
+        assert_eq!(round([('L', 1), ('f', 0), ('f', 0)]), (Standing::Quorum, 3));
+        assert_eq!(round([('L', 1), ('f', 1), ('n', 0)]), (Standing::Degraded, 2));
+        // The old leader has not noticed: its followers are gone to another.
+        assert_eq!(round([('L', 1), ('L', 2), ('f', 1)]), (Standing::Degraded, 2));
+        // It follows somebody who is newer than the only one that claims to lead.
+        assert_eq!(round([('L', 1), ('-', 0), ('f', 2)]), (Standing::Electing, 1));
+        // Two follow somebody whom we cannot reach: believed in time, in one epoch alone.
+        for _ in 0..6 {
+            round([('-', 0), ('f', 2), ('f', 2)]);
+        }
+        assert_eq!(round([('-', 0), ('f', 2), ('f', 2)]), (Standing::Degraded, 2));
+        for _ in 0..8 {
+            round([('-', 0), ('f', 2), ('f', 1)]);
+        }
+        assert_eq!(round([('-', 0), ('f', 2), ('f', 1)]), (Standing::Unknown, 1));
+        for _ in 0..8 {
+            round([('n', 0), ('n', 0), ('-', 0)]);
+        }
+        assert_eq!(round([('n', 0), ('n', 0), ('-', 0)]).0, Standing::NoQuorum);
     }
 
     #[test]

@@ -87,7 +87,8 @@ pub struct RaftFacts {
     pub cluster: String,
     /// Its own name; empty where it does not tell.
     pub member: String,
-    /// Whom it takes for the leader, in which term. `None`: it knows of no leader.
+    /// Whom it takes for the leader, in which term; an empty name: it follows one, and does not
+    /// tell whom. `None`: it knows of no leader.
     pub leader: Option<String>,
     /// Its term, epoch or view: grows with every election; 0 where the system does not tell.
     pub term: u64,

@@ -417,6 +417,7 @@ impl Control {
             true => zones_words(&setup.changed_zones(self.daemon.setup())),
             false => difference(&old, &setup.config),
         };
+        let doubts = self.daemon.stale_zones(&setup);
         // A zone alone has nothing to do with what is probed.
         if !same_config && let Some(probes) = self.probes.take() {
             let (probes, reports) = probes.replace(&setup.config).await;
@@ -433,7 +434,7 @@ impl Control {
         self.daemon.sign(signed);
         telemetry::reload(true);
         self.systemd.ready();
-        Ok(words)
+        Ok(std::iter::once(words).chain(doubts).collect::<Vec<_>>().join("\n"))
     }
 
     /// Keys are looked after elsewhere, for the setup of that moment.

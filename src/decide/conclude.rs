@@ -11,7 +11,7 @@ use super::sense::place_name;
 use super::traffic::Moved;
 use super::trigger::{leaves, objection, target_objection};
 use super::{Event, Outside, ServiceMemory, Setup, view};
-use crate::base::{Index, Mono, Now, RegionId, ServiceId};
+use crate::base::{IdSet, Index, Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
 use crate::region::{Dial, Known, OverrideKind, UNKNOWN};
 use crate::table::Table;
@@ -34,24 +34,32 @@ impl Daemon {
         for _ in 0..ROUNDS_MAX {
             self.look_outside(now);
             let config = Arc::clone(&self.setup.config);
-            moved.extend(self.traffic.step(&config, &self.setup.audiences, &self.senses, &self.outside, now));
+            moved.extend(&self.traffic.step(
+                &config,
+                &self.setup.audiences,
+                &self.senses,
+                &self.outside,
+                now,
+            ));
             let waits = self.pull_triggers(now);
             if !self.drive_engine(now, &mut effects) && !waits {
                 break;
             }
         }
         self.compile(&moved, now, &mut effects);
-        self.moved.extend(moved);
+        self.moved.extend(&moved);
         effects
     }
 
     /// What happened since the last time, and what is to be written of it.
     pub fn aftermath(&mut self, now: Now) -> Aftermath {
         let moved = std::mem::take(&mut self.moved);
-        for id in &moved.places {
-            self.keep_service(*id);
+        for id in moved.places.iter() {
+            self.keep_service(id);
         }
-        self.tell_answers(&(&moved.answers | &moved.picks), now);
+        let mut told = moved.answers;
+        told.extend(&moved.picks);
+        self.tell_answers(&told, now);
         self.tell_duties();
         self.tell_store();
         let events = std::mem::take(&mut self.events);
@@ -354,8 +362,8 @@ impl Daemon {
         if anew {
             self.answers = config.services.ids().map(compiled).collect();
         } else {
-            for id in changed {
-                self.answers[id.position()] = compiled(*id);
+            for id in changed.iter() {
+                self.answers[id.position()] = compiled(id);
             }
         }
         self.seal(changed, anew || signed_anew);
@@ -379,7 +387,7 @@ impl Daemon {
     }
 
     /// Signs what no signature was made ahead for.
-    fn seal(&mut self, changed: &BTreeSet<ServiceId>, anew: bool) {
+    fn seal(&mut self, changed: &IdSet<ServiceId>, anew: bool) {
         let Some(signed) = self.signed.as_ref() else {
             self.sealed = Vec::new();
             return;
@@ -391,13 +399,13 @@ impl Daemon {
         if anew || self.sealed.len() != answers.len() {
             self.sealed = config.services.ids().map(sealed).collect();
         } else {
-            for id in changed {
-                self.sealed[id.0 as usize] = sealed(*id);
+            for id in changed.iter() {
+                self.sealed[id.position()] = sealed(id);
             }
         }
     }
 
-    fn tell_answers(&mut self, services: &BTreeSet<ServiceId>, now: Now) {
+    fn tell_answers(&mut self, services: &IdSet<ServiceId>, now: Now) {
         if services.is_empty() {
             return;
         }
@@ -406,11 +414,11 @@ impl Daemon {
             let audience = &self.setup.audiences[id.position()];
             let (rule, _) = self
                 .traffic
-                .explain(config, &self.senses, *id, audience, UNKNOWN, now.mono)
+                .explain(config, &self.senses, id, audience, UNKNOWN, now.mono)
                 .unwrap_or_default();
-            let choice = self.traffic.choice(*id);
+            let choice = self.traffic.choice(id);
             Answer {
-                service: config.services.name(*id).to_string(),
+                service: config.services.name(id).to_string(),
                 regions: view::answers(config, choice, UNKNOWN),
                 elsewhere: view::elsewhere(config, choice, UNKNOWN)
                     .into_iter()

@@ -419,6 +419,11 @@ impl Daemon {
         })
     }
 
+    /// What whoever reloads zones ought to know: files that have changed under an old serial.
+    pub fn stale_zones(&self, new: &Setup) -> Vec<String> {
+        self.zones.stale(new).collect()
+    }
+
     /// Takes over another configuration. What has the same name keeps its state.
     pub fn reconfigure(&mut self, setup: Arc<Setup>, words: String) {
         let (old, new) = (Arc::clone(&self.setup.config), Arc::clone(&setup.config));

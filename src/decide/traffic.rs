@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Senses;
-use crate::base::{Health, Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
+use crate::base::{Health, IdSet, Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
     Audience, Choice, Dial, Duty, Membership, Note, Override, OverrideKind, Reason, Scene, Seat, Serving,
@@ -46,22 +46,22 @@ struct ServiceState {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Moved {
     /// They answer otherwise, be it only with another TTL.
-    pub answers: BTreeSet<ServiceId>,
+    pub answers: IdSet<ServiceId>,
     /// They answer other regions, or for another reason.
-    pub picks: BTreeSet<ServiceId>,
+    pub picks: IdSet<ServiceId>,
     /// Their answers are the same, and something else is out of the ordinary about them.
-    pub notes: BTreeSet<ServiceId>,
+    pub notes: IdSet<ServiceId>,
     /// A region has lost its place or got it back.
-    pub places: BTreeSet<ServiceId>,
+    pub places: IdSet<ServiceId>,
 }
 
 impl Moved {
     /// Takes in what moved later.
-    pub fn extend(&mut self, later: Moved) {
-        self.answers.extend(later.answers);
-        self.picks.extend(later.picks);
-        self.notes.extend(later.notes);
-        self.places.extend(later.places);
+    pub fn extend(&mut self, later: &Moved) {
+        self.answers.extend(&later.answers);
+        self.picks.extend(&later.picks);
+        self.notes.extend(&later.notes);
+        self.places.extend(&later.places);
     }
 }
 
@@ -199,7 +199,7 @@ impl Traffic {
             if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }
-            let note = Note::on(&chosen.regions(), seats);
+            let note = Note::on(&chosen, seats);
             if note != state.note {
                 moved.notes.insert(id);
             }

@@ -158,6 +158,21 @@ impl ZoneKeeper {
         Arc::clone(&self.published)
     }
 
+    /// What is to be said of zones whose file has changed under a serial that is not newer than the
+    /// one that is told, each with its name: nobody who has the zone will fetch it.
+    pub(super) fn stale<'s>(&'s self, setup: &'s Setup) -> impl Iterator<Item = String> + 's {
+        let zones = setup.config.zones.iter().zip(&setup.changes);
+        zones.filter_map(|(zone, change)| {
+            let life = self.lives.iter().find(|life| life.state.name == zone.name)?;
+            let soa = setup.image.soa(setup.image.zone(zone.name.as_wire())?);
+            let (serial, told) = (serial_of(&soa)?, life.state.serial);
+            let goes_on = life.counter.is_none() && life.policy == zone.serial;
+            let same = soa == life.state.soa && *change == Change::None;
+            (goes_on && !same && !serial.is_newer_than(told))
+                .then(|| format!("{}: {}", zone.name, stale(serial, told)))
+        })
+    }
+
     /// The counts as the next process may go on from them: this one changes nothing any more.
     pub(super) fn seal(&mut self, outbox: &mut Outbox) {
         for life in &mut self.lives {
@@ -167,6 +182,12 @@ impl ZoneKeeper {
             }
         }
     }
+}
+
+fn stale(serial: Serial, told: Serial) -> String {
+    format!(
+        "the serial in its file is {serial}, which is not newer than {told}: secondary servers keep what they have"
+    )
 }
 
 /// Whether a zone's versions are counted, and at this site.
@@ -232,12 +253,7 @@ impl Life {
         if is_newer {
             state.history = Arc::new(extended(&old, state, change));
         }
-        let problem = (!is_newer).then(|| {
-            format!(
-                "the serial in its file is {}, which is not newer than {}: secondary servers keep what they have",
-                state.serial, old.serial
-            )
-        });
+        let problem = (!is_newer).then(|| stale(state.serial, old.serial));
         events.push(told(state, Some(old.serial), records, problem));
         true
     }

@@ -18,6 +18,7 @@ mod resolve;
 mod secret;
 mod tls;
 pub mod web;
+pub mod wire;
 
 pub use certificate::{Certificate, Identity, PemFiles, Unusable, is_open_to_everybody};
 pub use clock::{Clock, Deadline, Late};

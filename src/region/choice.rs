@@ -82,12 +82,17 @@ impl Choice {
     /// The regions whose records may be answered to anybody, each once.
     pub fn regions(&self) -> Vec<RegionId> {
         let mut regions = Vec::new();
-        for region in self.outcomes.iter().flat_map(|outcome| outcome.pick.regions()) {
+        self.each_region(&mut |region| {
             if !regions.contains(&region) {
                 regions.push(region);
             }
-        }
+        });
         regions
+    }
+
+    /// Shows those regions, some perhaps more than once.
+    pub fn each_region(&self, show: &mut dyn FnMut(RegionId)) {
+        self.outcomes.iter().for_each(|outcome| outcome.pick.each_region(show));
     }
 }
 
@@ -161,13 +166,25 @@ impl Pick {
 
     /// The regions whose records may be answered, each once.
     pub fn regions(&self) -> Vec<RegionId> {
-        let mut regions: Vec<RegionId> = Vec::new();
-        for (region, _) in self.shares() {
+        let mut regions = Vec::new();
+        self.each_region(&mut |region| {
             if !regions.contains(&region) {
                 regions.push(region);
             }
-        }
+        });
         regions
+    }
+
+    /// Shows the regions whose records it gives, some perhaps more than once. Allocates nothing:
+    /// every service is asked on every flip.
+    pub fn each_region(&self, show: &mut dyn FnMut(RegionId)) {
+        match self {
+            Self::One(parts) => parts.iter().for_each(|(region, _)| show(*region)),
+            Self::All(regions) => regions.iter().for_each(|region| show(*region)),
+            Self::Lot(parts) => parts.iter().for_each(|(pick, _)| pick.each_region(show)),
+            Self::Sticky(sticky) => sticky.among.iter().for_each(|(_, _, pick)| pick.each_region(show)),
+            Self::Nodata | Self::Servfail => {}
+        }
     }
 
     /// How large a part of the clients each region gets, each once, in the order of the pick. Of

@@ -240,7 +240,9 @@ impl Tree {
                         Self::Region(region) if stays(*region) => return Some(Pick::certain(*region)),
                         part => {
                             let Some(pick) = part.grasp(may, stays) else { continue };
-                            if pick.regions().into_iter().any(stays) {
+                            let mut any_stays = false;
+                            pick.each_region(&mut |region| any_stays |= stays(region));
+                            if any_stays {
                                 return Some(pick);
                             }
                             second.get_or_insert(pick);
@@ -345,6 +347,7 @@ mod tests {
             answers: [A, B, C].map(|region| (region, Records::default())).into(),
             regions: policy.regions(),
             layers: BTreeMap::new(),
+            nearest: Vec::new(),
             rules: Vec::new(),
             policy,
             ecs: true,

@@ -1,8 +1,8 @@
-//! Rules for clients that there are none of.
+//! Rules for clients that there are none of, and distances from nowhere.
 
 use std::collections::HashSet;
 
-use crate::base::{Mistakes, Named, ServiceId};
+use crate::base::{Mistakes, Named, ServiceId, nearest};
 use crate::config::{Country, Service, Who};
 use crate::geo::{Code, World};
 
@@ -14,6 +14,7 @@ struct Known<'w> {
     parts: HashSet<(Code, &'w str)>,
     asns: HashSet<u32>,
     labels: HashSet<&'w str>,
+    has_locations: bool,
 }
 
 impl<'w> Known<'w> {
@@ -24,6 +25,7 @@ impl<'w> Known<'w> {
             known.countries.extend(facts.country);
             known.parts.extend(facts.country.zip(facts.subdivision.as_ref().map(|part| part.as_str())));
             known.asns.extend(facts.asn);
+            known.has_locations |= facts.location.is_some();
             known.labels.extend(facts.networks.iter().map(|label| &**label));
         }
         known
@@ -56,10 +58,11 @@ impl<'w> Known<'w> {
     }
 }
 
-/// A warning for each rule of a policy that names what no network has: it never holds.
+/// A warning for each rule of a policy that names what no network has, which never holds, and for
+/// each policy that goes by distance where nothing tells how far anybody is.
 pub fn idle_rules(services: &Named<ServiceId, Service>, world: &World) -> Mistakes {
     let mut mistakes = Mistakes::default();
-    if services.values().all(|service| service.rules.is_empty()) {
+    if services.values().all(|service| service.rules.is_empty() && service.nearest.is_empty()) {
         return mistakes;
     }
     let known = Known::of(world);
@@ -67,9 +70,30 @@ pub fn idle_rules(services: &Named<ServiceId, Service>, world: &World) -> Mistak
         let lacks = known.lacks(who);
         if !lacks.is_empty() {
             let message = format!("nothing tells which clients are {}", lacks.join(", "));
+            let meant = match who {
+                Who::Networks(_) => {
+                    lacks.iter().find_map(|label| nearest(label, known.labels.iter().copied()))
+                }
+                _ => None,
+            };
+            mistakes.warn(place, message).help(match meant {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    "list a database or a list of networks that does under `geo:`, or take it out".to_owned()
+                }
+            });
+        }
+    }
+    if !known.has_locations {
+        for place in services.values().flat_map(|service| &service.nearest) {
             mistakes
-                .warn(place, message)
-                .help("list a database or a list of networks that does under `geo:`, or take it out");
+                .warn(
+                    place,
+                    "nothing tells where clients are: the first fit region is `nearest` to everybody",
+                )
+                .help(
+                    "list a database with locations under `geo:`, such as GeoLite2-City, or write `failover`",
+                );
         }
     }
     mistakes

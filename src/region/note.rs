@@ -1,6 +1,6 @@
 //! What is out of the ordinary about an answer, for those who ask for more than addresses.
 
-use super::Seat;
+use super::{Choice, Seat};
 use crate::base::{Named, RegionId};
 
 /// What is out of the ordinary about what a service answers.
@@ -20,16 +20,19 @@ pub enum Note {
 impl Note {
     /// What is to be said of answers that lead to these regions, whichever of them a client is
     /// led to. What weighs more is said first.
-    pub fn on(answered: &[RegionId], seats: &Named<RegionId, Seat>) -> Self {
-        let seats = || answered.iter().map(|region| &seats[*region]);
-        if !seats().any(Seat::fit) {
-            Self::Unfit
-        } else if seats().any(|seat| seat.forced) {
-            Self::Forced
-        } else if seats().any(|seat| seat.veiled && seat.known.is_some()) {
-            Self::Held
-        } else {
-            Self::Plain
+    pub fn on(answered: &Choice, seats: &Named<RegionId, Seat>) -> Self {
+        let [mut fit, mut forced, mut held] = [false; 3];
+        answered.each_region(&mut |region| {
+            let seat = &seats[region];
+            fit |= seat.fit();
+            forced |= seat.forced;
+            held |= seat.veiled && seat.known.is_some();
+        });
+        match (fit, forced, held) {
+            (false, ..) => Self::Unfit,
+            (_, true, _) => Self::Forced,
+            (_, _, true) => Self::Held,
+            _ => Self::Plain,
         }
     }
 }
@@ -40,6 +43,7 @@ mod tests {
 
     use super::*;
     use crate::base::Health;
+    use crate::region::Pick;
 
     #[test]
     fn the_weightiest_thing_is_said() {
@@ -71,7 +75,8 @@ mod tests {
             (&[lost], Note::Unfit),
             (&[], Note::Unfit),
         ] {
-            assert_eq!(Note::on(answered, &seats), expected, "{answered:?}");
+            let pick = if answered.is_empty() { Pick::Nodata } else { Pick::All(answered.to_vec()) };
+            assert_eq!(Note::on(&Choice::of(pick, 1), &seats), expected, "{answered:?}");
         }
     }
 }

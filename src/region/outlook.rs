@@ -169,6 +169,7 @@ fn host_of_member(endpoint: &Endpoint) -> &str {
     match endpoint {
         Endpoint::Http(url) => url.host_str().unwrap_or_default(),
         Endpoint::Postgres(target) => &target.address.host,
+        Endpoint::Port(at) => &at.host,
     }
 }
 

@@ -44,7 +44,7 @@
 //! What answers is heard, whatever it answers: a refused connection or a status 500 came from there.
 //! Anchors must pass, since whoever intercepts the way out may answer in their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::outlook::{CONFIRM_MAX, Outlook, Target, Who};
@@ -97,6 +97,13 @@ pub struct Sight {
     heard: Vec<Option<Mono>>,
     /// Since when each witness answers, with none of its targets falling silent.
     clear: Vec<Option<Mono>>,
+    /// The targets of each witness that were silent since it was last heard.
+    silent: Vec<BTreeSet<Source>>,
+    anchors: Vec<Source>,
+    /// How far apart losses may be noticed that happen at once: the pace of the slowest target.
+    together: Duration,
+    /// For how long silences of each witness, and of anchors, wait for the others at most.
+    patience: BTreeMap<Who, Duration>,
     blind: Option<Blindness>,
 }
 
@@ -106,7 +113,7 @@ impl Sight {
         let checks = outlook.checks.iter().filter_map(|(id, target)| Some((Source::Check(id), (*target)?)));
         let voters =
             outlook.groups.iter().map(|((group, region), target)| (Source::Voters(*group, *region), *target));
-        let ears = checks
+        let ears: BTreeMap<Source, Ear> = checks
             .chain(voters)
             .map(|(source, target)| {
                 (source, Ear { target, answered: None, streak: None, silences: 0, since: None })
@@ -117,8 +124,30 @@ impl Sight {
             .iter()
             .map(|regions| regions.iter().map(|region| name(*region)).collect::<Vec<_>>().join("+"))
             .collect();
+        let mut slowest: BTreeMap<Who, Duration> = BTreeMap::new();
+        for ear in ears.values() {
+            let slowest = slowest.entry(ear.target.who).or_default();
+            *slowest = ear.target.patience.max(*slowest);
+        }
+        let patience = slowest.keys().map(|own| {
+            let others = slowest.iter().filter(|(who, _)| *who != own).map(|(_, patience)| *patience);
+            (*own, others.max().unwrap_or_default().min(CONFIRM_MAX))
+        });
+        let together = ears.values().map(|ear| ear.target.pace).max().unwrap_or_default();
+        let anchors = ears.iter().filter(|(_, ear)| ear.target.who == Who::Anchor).map(|(source, _)| *source);
         let none = vec![None; outlook.witnesses.len()];
-        Self { heard: none.clone(), clear: none, names, ears, blind: None, outlook }
+        Self {
+            heard: none.clone(),
+            clear: none,
+            silent: vec![BTreeSet::new(); outlook.witnesses.len()],
+            anchors: anchors.collect(),
+            together: together.min(TOGETHER_MAX),
+            patience: patience.collect(),
+            names,
+            ears,
+            blind: None,
+            outlook,
+        }
     }
 
     /// Goes on with what was heard under another configuration: `before` tells what a target was
@@ -130,6 +159,9 @@ impl Sight {
             if let Who::Witness(witness) = ear.target.who {
                 self.heard[witness] = self.heard[witness].max(known.answered);
                 self.clear[witness] = self.clear[witness].max(known.streak);
+                if known.silences > 0 {
+                    self.silent[witness].insert(*source);
+                }
             }
         }
         self.blind = old.blind.clone();
@@ -147,8 +179,10 @@ impl Sight {
             if let Who::Witness(witness) = who {
                 self.heard[witness] = Some(now);
                 self.clear[witness].get_or_insert(now);
-                for ear in self.ears.values_mut().filter(|ear| ear.target.who == who) {
-                    (ear.silences, ear.since) = (0, None);
+                for source in std::mem::take(&mut self.silent[witness]) {
+                    if let Some(ear) = self.ears.get_mut(&source) {
+                        (ear.silences, ear.since) = (0, None);
+                    }
                 }
             }
             return;
@@ -165,6 +199,9 @@ impl Sight {
         }
         ear.silences = ear.silences.saturating_add(1);
         ear.since.get_or_insert(started);
+        if let Who::Witness(witness) = who {
+            self.silent[witness].insert(source);
+        }
     }
 
     /// Nobody unrelated to this target is ever asked: its silence must be believed as it is.
@@ -195,10 +232,9 @@ impl Sight {
     /// Whether somebody unrelated has answered since a silence was over.
     pub fn answers_since(&self, source: Source, ended: Mono) -> bool {
         let Some(own) = self.whose(source) else { return false };
-        self.ears
-            .values()
-            .filter(|ear| ear.target.who != own)
-            .any(|ear| ear.answered.is_some_and(|at| at >= ended))
+        let others = self.heard.iter().enumerate().filter(|(witness, _)| Who::Witness(*witness) != own);
+        let others = others.map(|(_, heard)| *heard).chain(self.anchors().map(|ear| ear.answered));
+        others.flatten().any(|at| at >= ended)
     }
 
     fn whose(&self, source: Source) -> Option<Who> {
@@ -207,9 +243,7 @@ impl Sight {
 
     /// When this silence of a target must be believed or not at the latest, counted from its end.
     pub fn patience(&self, source: Source) -> Duration {
-        let own = self.ears.get(&source).map(|ear| ear.target.who);
-        let others = self.ears.values().filter(|ear| Some(ear.target.who) != own);
-        others.map(|ear| ear.target.patience).max().unwrap_or_default().min(CONFIRM_MAX)
+        self.whose(source).and_then(|own| self.patience.get(&own)).copied().unwrap_or_default()
     }
 
     /// When the silences of a target began that nobody has broken since.
@@ -249,7 +283,7 @@ impl Sight {
     /// Since when a witness is dark.
     fn dark(&self, witness: usize) -> Option<Mono> {
         let heard = self.heard[witness];
-        let of = self.ears.values().filter(|ear| ear.target.who == Who::Witness(witness));
+        let of = self.silent[witness].iter().filter_map(|source| self.ears.get(source));
         let credible = |ear: &&Ear| match (heard, ear.answered) {
             (None, _) => true,
             (Some(heard), Some(answered)) => heard.since(answered) <= CHRONIC,
@@ -275,22 +309,16 @@ impl Sight {
     /// they were not dark already.
     fn anchors_speak(&self, started: Mono) -> bool {
         self.outlook.anchors.is_some()
-            && self.anchors_dark().is_none_or(|dark| dark + self.together() >= started)
+            && self.anchors_dark().is_none_or(|dark| dark + self.together >= started)
     }
 
     fn anchors(&self) -> impl Iterator<Item = &Ear> {
-        self.ears.values().filter(|ear| ear.target.who == Who::Anchor)
-    }
-
-    /// How far apart losses may be noticed that happen at once.
-    fn together(&self) -> Duration {
-        let paces = self.ears.values().map(|ear| ear.target.pace);
-        paces.max().unwrap_or_default().min(TOGETHER_MAX)
+        self.anchors.iter().filter_map(|source| self.ears.get(source))
     }
 
     /// For how long enough must answer before it is believed: time to ask everybody once.
     fn steady(&self) -> Duration {
-        self.together()
+        self.together
     }
 
     /// Why it must take itself for blind, if it must.
@@ -303,7 +331,7 @@ impl Sight {
             let anchors = self.anchors_dark()?;
             let with: Vec<&str> = dark
                 .iter()
-                .filter(|(_, since)| apart(*since, anchors) <= self.together())
+                .filter(|(_, since)| apart(*since, anchors) <= self.together)
                 .map(|(witness, _)| self.names[*witness].as_str())
                 .collect();
             return (!with.is_empty()).then(|| {
@@ -315,7 +343,7 @@ impl Sight {
         }
         let with: Vec<&str> = dark
             .iter()
-            .filter(|(_, since)| apart(*since, newest) <= self.together())
+            .filter(|(_, since)| apart(*since, newest) <= self.together)
             .map(|(witness, _)| self.names[*witness].as_str())
             .collect();
         (with.len() >= 2)

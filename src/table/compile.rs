@@ -21,6 +21,30 @@ const RECORDS_MAX: usize = 2000;
 #[derive(Debug, Default)]
 pub struct Compiler {
     buckets: Buckets,
+    scratch: Scratch,
+}
+
+/// What answers are put together from, emptied for each service: a flip makes thousands.
+#[derive(Debug, Default)]
+struct Scratch {
+    entries: Vec<u8>,
+    draws: Vec<u8>,
+    records: Vec<u8>,
+    /// Variants that are there already: where their regions stand, and what each is.
+    variants: Vec<(std::ops::Range<usize>, Decision)>,
+    regions: Vec<RegionId>,
+    outcomes: Vec<Decision>,
+    octets: Vec<u8>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        let Self { entries, draws, records, variants, regions, outcomes, octets } = self;
+        [entries, draws, records, octets].into_iter().for_each(Vec::clear);
+        variants.clear();
+        regions.clear();
+        outcomes.clear();
+    }
 }
 
 impl Compiler {
@@ -29,7 +53,7 @@ impl Compiler {
     /// Never empty: a pick that names no region with records stands for all regions of the
     /// service; to answer nothing takes [`Pick::Nodata`] or [`Pick::Servfail`].
     pub fn answers(&mut self, service: &Service, audience: &Arc<Audience>, choice: &Choice) -> Answers {
-        let octets = Encoding::new(&mut self.buckets, service, choice.ttl).encode(choice);
+        let octets = Encoding::new(self, service, choice.ttl).encode(choice);
         Answers::new(octets, (!choice.classes.is_empty()).then(|| Arc::clone(audience)))
     }
 }
@@ -37,31 +61,32 @@ impl Compiler {
 /// The answers of one service in the making.
 struct Encoding<'s> {
     buckets: &'s mut Buckets,
+    scratch: &'s mut Scratch,
     service: &'s Service,
     ttl: u32,
-    entries: Vec<u8>,
-    draws: Vec<u8>,
-    records: Vec<u8>,
-    /// Variants that are there already.
-    variants: Vec<(Vec<RegionId>, Decision)>,
     next_union: u32,
 }
 
 impl<'s> Encoding<'s> {
-    fn new(buckets: &'s mut Buckets, service: &'s Service, ttl: u32) -> Self {
+    fn new(compiler: &'s mut Compiler, service: &'s Service, ttl: u32) -> Self {
         let next_union = service.answers.values().map(|records| records.sets().len() as u32).sum();
-        let (entries, draws, records, variants) = Default::default();
-        Self { buckets, service, ttl, entries, draws, records, variants, next_union }
+        let Compiler { buckets, scratch } = compiler;
+        scratch.clear();
+        Self { buckets, scratch, service, ttl, next_union }
     }
 
     fn encode(mut self, choice: &Choice) -> Arc<[u8]> {
-        let outcomes: Vec<_> = choice.outcomes.iter().map(|outcome| self.decide(&outcome.pick)).collect();
+        for outcome in &choice.outcomes {
+            let decision = self.decide(&outcome.pick);
+            self.scratch.outcomes.push(decision);
+        }
+        let Scratch { entries, draws, records, outcomes, octets, .. } = &mut *self.scratch;
         let root = match choice.classes.as_slice() {
             [] => outcomes.first().copied().unwrap_or(Decision::nothing(Decision::SERVFAIL)),
             classes => {
-                let decision = Decision::draw(Decision::CLASSES, self.draws.len());
+                let decision = Decision::draw(Decision::CLASSES, draws.len());
                 let each = classes.iter().map(|outcome| outcomes[usize::from(*outcome)].0);
-                self.draws.extend(each.flat_map(u32::to_ne_bytes));
+                draws.extend(each.flat_map(u32::to_ne_bytes));
                 decision
             }
         };
@@ -72,16 +97,13 @@ impl<'s> Encoding<'s> {
         if self.service.ecs {
             types |= TAKES_SUBNETS;
         }
-        let draws_at = HEAD + self.entries.len();
-        let records_at = draws_at + self.draws.len();
-        let mut octets = Vec::with_capacity(records_at + self.records.len());
-        let sets = self.entries.len() / ENTRY;
+        let draws_at = HEAD + entries.len();
+        let records_at = draws_at + draws.len();
+        let sets = entries.len() / ENTRY;
         let head = [self.ttl, types, sets as u32, root.0, draws_at as u32, records_at as u32];
         octets.extend(head.map(u32::to_ne_bytes).as_flattened());
-        octets.extend_from_slice(&self.entries);
-        octets.extend_from_slice(&self.draws);
-        octets.extend_from_slice(&self.records);
-        octets.into()
+        [entries, draws, records].into_iter().for_each(|part| octets.extend_from_slice(part));
+        Arc::from(octets.as_slice())
     }
 
     /// The decision of a pick. One without anything to give stands for all regions.
@@ -123,13 +145,13 @@ impl<'s> Encoding<'s> {
             return decisions.first().copied();
         }
         let buckets = self.buckets.of(&things);
-        let decision = Decision::draw(Decision::STICKY, self.draws.len());
-        self.draws.reserve(STICKY_HEAD + decisions.len() * 4 + BUCKETS);
-        self.draws.extend(sticky.salt.to_ne_bytes());
-        self.draws.extend([sticky.prefix.ipv4, sticky.prefix.ipv6]);
-        self.draws.extend((decisions.len() as u16).to_ne_bytes());
-        self.draws.extend(decisions.iter().flat_map(|decision| decision.0.to_ne_bytes()));
-        self.draws.extend_from_slice(buckets.as_slice());
+        let decision = Decision::draw(Decision::STICKY, self.scratch.draws.len());
+        self.scratch.draws.reserve(STICKY_HEAD + decisions.len() * 4 + BUCKETS);
+        self.scratch.draws.extend(sticky.salt.to_ne_bytes());
+        self.scratch.draws.extend([sticky.prefix.ipv4, sticky.prefix.ipv6]);
+        self.scratch.draws.extend((decisions.len() as u16).to_ne_bytes());
+        self.scratch.draws.extend(decisions.iter().flat_map(|decision| decision.0.to_ne_bytes()));
+        self.scratch.draws.extend_from_slice(buckets.as_slice());
         Some(decision)
     }
 
@@ -158,24 +180,25 @@ impl<'s> Encoding<'s> {
         if rest.is_empty() {
             return Some(*first);
         }
-        let decision = Decision::draw(Decision::LOT, self.draws.len());
-        self.draws.reserve(LOT_HEAD + parts.len() * PART);
-        self.draws.extend((parts.len() as u32).to_ne_bytes());
+        let decision = Decision::draw(Decision::LOT, self.scratch.draws.len());
+        self.scratch.draws.reserve(LOT_HEAD + parts.len() * PART);
+        self.scratch.draws.extend((parts.len() as u32).to_ne_bytes());
         let mut upto = 0u64;
         for (share, decision) in parts {
             upto += u64::from(*share);
-            self.draws.extend(upto.to_ne_bytes());
-            self.draws.extend([decision.0, 0].map(u32::to_ne_bytes).as_flattened());
+            self.scratch.draws.extend(upto.to_ne_bytes());
+            self.scratch.draws.extend([decision.0, 0].map(u32::to_ne_bytes).as_flattened());
         }
         Some(decision)
     }
 
     /// The records of these regions, in the order of their ids; `None` if they have none.
     fn variant(&mut self, regions: &[RegionId]) -> Option<Decision> {
-        if let Some((_, there)) = self.variants.iter().find(|(those, _)| those == regions) {
+        let Scratch { variants, regions: known, .. } = &*self.scratch;
+        if let Some((_, there)) = variants.iter().find(|(those, _)| known[those.clone()] == *regions) {
             return Some(*there);
         }
-        let first = self.entries.len() / ENTRY;
+        let first = self.scratch.entries.len() / ENTRY;
         match regions {
             [] => return None,
             [region] => {
@@ -199,9 +222,11 @@ impl<'s> Encoding<'s> {
                 }
             }
         }
-        let count = self.entries.len() / ENTRY - first;
+        let count = self.scratch.entries.len() / ENTRY - first;
         let decision = (count > 0).then(|| Decision::variant(first, count))?;
-        self.variants.push((regions.to_vec(), decision));
+        let from = self.scratch.regions.len();
+        self.scratch.regions.extend_from_slice(regions);
+        self.scratch.variants.push((from..self.scratch.regions.len(), decision));
         Some(decision)
     }
 
@@ -212,19 +237,19 @@ impl<'s> Encoding<'s> {
     }
 
     fn set<'r>(&mut self, rtype: RecordType, rdatas: impl Iterator<Item = &'r [u8]>, id: u32) {
-        let start = self.records.len();
+        let start = self.scratch.records.len();
         let mut count = 0u16;
         for rdata in rdatas.take(RECORDS_MAX) {
             // A set must fit a message as a whole.
-            if self.records.len() - start + FRAME + rdata.len() > usize::from(u16::MAX) {
+            if self.scratch.records.len() - start + FRAME + rdata.len() > usize::from(u16::MAX) {
                 break;
             }
-            push_record(&mut self.records, rtype, self.ttl, &[rdata]);
+            push_record(&mut self.scratch.records, rtype, self.ttl, &[rdata]);
             count += 1;
         }
-        self.entries.extend([rtype.0, count].map(u16::to_ne_bytes).as_flattened());
+        self.scratch.entries.extend([rtype.0, count].map(u16::to_ne_bytes).as_flattened());
         let SetId(id) = SetId(id);
-        let numbers = [id, start as u32, (self.records.len() - start) as u32];
-        self.entries.extend(numbers.map(u32::to_ne_bytes).as_flattened());
+        let numbers = [id, start as u32, (self.scratch.records.len() - start) as u32];
+        self.scratch.entries.extend(numbers.map(u32::to_ne_bytes).as_flattened());
     }
 }

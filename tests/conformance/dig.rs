@@ -190,3 +190,25 @@ fn says_the_same_to_scripts() {
         serde_json::from_str(&pointsman(Path::new("/nowhere"), &arguments).out).unwrap();
     assert_eq!((&json["transport"], json["answer"].as_array().unwrap().len()), (&"tcp".into(), 3));
 }
+
+/// `--origin` is offered where it helps, and only there.
+#[test]
+fn a_file_that_leaves_its_apex_open_is_told_how_to_name_it() {
+    let daemon = Daemon::prepare("origin");
+    let ask = |name: &str, text: &str, more: &[&str]| {
+        daemon.write(name, text);
+        let file = daemon.directory().join(name);
+        let arguments =
+            [&["query", "--zone", file.to_str().unwrap(), "www.example.com", "A"][..], more].concat();
+        let said = pointsman(Path::new("/nowhere"), &arguments);
+        assert!(!said.succeeded(), "{name}: {said}");
+        said.err.contains("--origin")
+    };
+    let soa = "@ 300 SOA ns1.example.org. h.example.org. 1 1h 10m 2w 30\n@ 300 NS ns1.example.org.\n";
+    let broken = "www 300 AAA 192.0.2.1\n";
+    let outside = "ns1.example.net. 300 A 192.0.2.1\n";
+    assert!(ask("open.zone", &format!("{soa}{outside}{broken}"), &[]));
+    assert!(!ask("named.zone", &format!("{soa}{outside}"), &["--origin", "example.com"]));
+    assert!(!ask("stated.zone", &format!("$ORIGIN example.com.\n{soa}{outside}"), &[]));
+    assert!(!ask("broken.zone", &format!("{soa}{broken}"), &[]));
+}

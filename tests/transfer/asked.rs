@@ -157,7 +157,14 @@ fn a_zone_is_reloaded_by_itself() {
     assert_eq!(shown, [("a.test.", 2, 7), ("child.a.test.", 7, 6)]);
     // The same serial for another content: taken, and said to be of no use to secondaries.
     daemon.write("a.zone", &zone("a.test", 2, 5, ""));
-    assert!(daemon.cli(&["reload", "--zone", "a.test"]).succeeded());
+    let said = daemon.cli(&["reload", "--zone", "a.test"]);
+    assert!(said.succeeded(), "{said}");
+    let doubt =
+        "the serial in its file is 2, which is not newer than 2: secondary servers keep what they have";
+    assert!(said.out.contains(doubt), "{said}");
+    // The same file again is no news.
+    let said = daemon.cli(&["reload", "--zone", "a.test"]);
+    assert!(said.succeeded() && !said.out.contains("not newer"), "{said}");
     assert_eq!(daemon.addresses("host4.a.test"), ["198.18.0.4"]);
     assert!(daemon.log().contains("secondary servers keep what they have"), "{}", daemon.log());
 }

@@ -236,7 +236,7 @@ fn limited(dns: &str) -> (Table, Arc<Key>) {
 }
 
 fn desk() -> Desk {
-    let mut desk = Desk::new(Rng::with_seed(1), NOW);
+    let desk = Desk::new(Rng::with_seed(1), NOW);
     desk.limiter.prepare(&mut Rng::with_seed(2));
     desk
 }

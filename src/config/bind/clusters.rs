@@ -33,6 +33,7 @@ impl Binder<'_> {
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
+                spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
             }
         }

@@ -6,6 +6,7 @@
 mod checks;
 mod clusters;
 mod conduct;
+mod countries;
 mod geo;
 mod dnssec;
 mod layers;
@@ -20,6 +21,7 @@ mod zones;
 
 pub use values::{Unfit, parse_host_port, parse_status, parse_url};
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,8 +34,8 @@ use super::read::{Entries, Placed, read};
 use super::spec;
 use super::yaml::{self, Node, Value};
 use crate::base::{
-    CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, ServiceId, Source, nearest,
-    show_span,
+    CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, SecretRef, ServiceId, Source,
+    nearest, show_span,
 };
 use crate::wire::Name;
 
@@ -118,6 +120,8 @@ struct Binder<'a> {
     regions: Named<RegionId, Region>,
     checks: Named<CheckId, Check>,
     services: Named<ServiceId, Service>,
+    /// Where secrets are kept, as they are met.
+    secrets: RefCell<Vec<SecretRef>>,
     /// Zones that others may fetch, and nobody has said what they get of services' names.
     undecided: Vec<Name>,
 }
@@ -148,6 +152,7 @@ impl<'a> Binder<'a> {
             regions: Named::default(),
             checks: Named::default(),
             services: Named::default(),
+            secrets: RefCell::default(),
             undecided: Vec::new(),
         }
     }
@@ -201,6 +206,7 @@ impl<'a> Binder<'a> {
             workflows,
             aliases,
             channels,
+            secrets: self.secrets.take(),
             store,
         }
     }

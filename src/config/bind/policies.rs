@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Binder;
+use super::{Binder, countries};
 use crate::base::{Place, RegionId};
 use crate::config::policy::{Country, GeoPolicy, GeoRule, Policy, Sticky, StickyPrefix, Who};
 use crate::config::read::{Placed, read};
@@ -23,11 +23,21 @@ struct Extent {
     depth: usize,
     parts: usize,
     rules: Vec<(Who, Place)>,
+    nearest: Vec<Place>,
+}
+
+/// A policy that has been read.
+pub(super) struct Bound {
+    pub(super) policy: Policy,
+    /// What its rules go by, and where they stand.
+    pub(super) rules: Vec<(Who, Place)>,
+    /// Where it goes by distance.
+    pub(super) nearest: Vec<Place>,
 }
 
 impl Binder<'_> {
-    /// The policy of a service, and what its rules go by. `None` if it names no region that exists.
-    pub(super) fn policy(&mut self, node: &Node) -> Option<(Policy, Vec<(Who, Place)>)> {
+    /// The policy of a service. `None` if it names no region that exists.
+    pub(super) fn policy(&mut self, node: &Node) -> Option<Bound> {
         let mut extent = Extent::default();
         let told = self.mistakes.errors();
         let policy = self.part(node, &mut extent);
@@ -38,7 +48,8 @@ impl Binder<'_> {
         if policy.is_none() && self.mistakes.errors() == told {
             self.mistakes.error(&node.place, "the policy names no region that exists");
         }
-        policy.map(|policy| (policy, extent.rules))
+        let Extent { rules, nearest, .. } = extent;
+        policy.map(|policy| Bound { policy, rules, nearest })
     }
 
     /// A region's name, or a policy.
@@ -89,6 +100,7 @@ impl Binder<'_> {
                 self.shares(&shares, false, extent).into_iter().map(|(w, _, p)| (w, p)).collect(),
             ),
             spec::Policy::Nearest(names) => {
+                extent.nearest.push(node.place.clone());
                 let regions = self.region_list(&names);
                 let located = regions.into_iter().filter_map(|(region, place)| {
                     let location = self.regions[region].location;
@@ -215,6 +227,7 @@ impl Binder<'_> {
         } else if let Some(numbers) = asns {
             Who::Asns(self.each_once(numbers, "AS", seen, |number| Ok(*number)))
         } else if let Some(texts) = countries {
+            self.doubt(texts);
             Who::Countries(self.each_once(texts, "country", seen, parse_country))
         } else {
             let texts = continents.as_deref().unwrap_or_default();
@@ -233,6 +246,19 @@ impl Binder<'_> {
                 .help("list whom the rule is for, or take it out");
         }
         (!is_empty).then_some(who)
+    }
+
+    /// A word on countries that there are none of. No error: codes are given and withdrawn, and the
+    /// database may know better.
+    fn doubt(&mut self, texts: &[Placed<String>]) {
+        for text in texts {
+            let Ok(Country { code, .. }) = parse_country(&text.value) else { continue };
+            let Err(meant) = countries::look_up(code) else { continue };
+            let code = code.escape_ascii();
+            let warning =
+                self.mistakes.warn(&text.place, format!("`{code}` is no code of a country in ISO 3166"));
+            warning.maybe_help(meant.map(|meant| format!("did you mean `{meant}`?")));
+        }
     }
 
     fn each_once<T: std::fmt::Display, V>(

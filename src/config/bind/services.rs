@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::Binder;
+use super::policies::Bound;
 use crate::base::{RegionId, show_span, stable_hash};
 use crate::config::model::{Failback, Objectives, Records, Service, SwitchedBy, TtlBounds, ZoneFile};
 use crate::config::policy::Policy;
@@ -49,7 +50,7 @@ impl Binder<'_> {
         zones: &[ZoneFile],
     ) -> Option<Service> {
         let told = self.mistakes.errors();
-        let (policy, rules) = self.policy(&service.policy)?;
+        let Bound { policy, rules, nearest } = self.policy(&service.policy)?;
         let regions = policy.regions();
         let answers = self.answers(&service.answers, &service.names, zones);
         for region in &regions {
@@ -112,6 +113,7 @@ impl Binder<'_> {
             policy,
             regions,
             rules,
+            nearest,
             ecs: service.ecs.unwrap_or(true),
             salt: stable_hash(name.value.as_bytes()),
             switched_by: service.switched_by,

@@ -55,10 +55,12 @@ impl Binder<'_> {
     }
 
     pub(super) fn secret(&self, secret: SecretRef) -> SecretRef {
-        match secret {
+        let secret = match secret {
             SecretRef::File(path) => SecretRef::File(self.path(&path)),
             other => other,
-        }
+        };
+        self.secrets.borrow_mut().push(secret.clone());
+        secret
     }
 }
 

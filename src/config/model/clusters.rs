@@ -43,6 +43,8 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// Consul servers, over their HTTP API.
     Consul(ConsulOptions),
+    /// ZooKeeper servers, over their client port.
+    ZooKeeper(ZooKeeperOptions),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
 }
@@ -53,6 +55,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
+            Self::ZooKeeper(_) => "zookeeper",
             Self::Postgres(_) => "postgres",
         }
     }
@@ -60,14 +63,14 @@ impl ClusterKind {
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::Postgres(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -75,7 +78,7 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Postgres(_) => false,
         }
     }
@@ -182,6 +185,18 @@ pub struct ConsulOptions {
     pub linearizable_timeout: Duration,
 }
 
+/// How to talk to ZooKeeper servers.
+#[derive(Clone, Debug, Default)]
+pub struct ZooKeeperOptions {
+    /// The client port speaks TLS (`secureClientPort`).
+    pub tls: bool,
+    /// Whom to trust and what certificate to show, with TLS.
+    pub access: Access,
+    /// The budget of the linearizable probe; a server that is cut off leaves it hanging for
+    /// `syncLimit` ticks.
+    pub linearizable_timeout: Duration,
+}
+
 /// How to talk to PostgreSQL, and what to do with it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
@@ -250,6 +265,8 @@ pub struct Member {
 pub enum Endpoint {
     /// A base URL.
     Http(Url),
+    /// A host and a port.
+    Port(HostPort),
     /// A PostgreSQL server.
     Postgres(PostgresTarget),
 }
@@ -258,6 +275,7 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Http(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Port(address) => address.fmt(f),
             Self::Postgres(target) => target.address.fmt(f),
         }
     }

@@ -65,6 +65,8 @@ pub struct Config {
     pub aliases: BTreeMap<String, Alias>,
     /// Where notifications go.
     pub channels: BTreeMap<String, Hook>,
+    /// Where secrets are kept that any part of this names.
+    pub secrets: Vec<SecretRef>,
     /// Where state is kept.
     pub store: Store,
 }
@@ -359,6 +361,8 @@ pub struct Service {
     /// What the rules of its policy go by, and where each stands: a rule that never holds is
     /// worth a word.
     pub rules: Vec<(Who, Place)>,
+    /// Where its policy goes by distance: without data on that it does not.
+    pub nearest: Vec<Place>,
     /// Whether a resolver may say for whom it asks (RFC 7871); else its own address counts.
     pub ecs: bool,
     /// Which clients a `sticky` policy binds to what, besides their networks: a hash of the

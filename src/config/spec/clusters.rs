@@ -14,6 +14,8 @@ use crate::config::read::{Beside, Entries, Placed};
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
+    #[serde(rename = "zookeeper")]
+    ZooKeeper(Framed<ZooKeeper>),
     Postgres(Framed<Postgres>),
 }
 
@@ -46,6 +48,13 @@ pub struct Etcd {
 #[serde(deny_unknown_fields)]
 pub struct Consul {
     pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ZooKeeper {
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }

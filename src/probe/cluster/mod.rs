@@ -5,6 +5,7 @@ mod api;
 mod consul;
 mod etcd;
 mod postgres;
+mod zookeeper;
 
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Consul(options), Endpoint::Http(url)) => {
             consul::status(net, options, url, timeout).await
         }
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::status(net, options, to, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
@@ -58,6 +62,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
+        ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Postgres(_) => None,
     }
 }
@@ -67,6 +72,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
+            zookeeper::linearizable(net, options, to).await
+        }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
 }

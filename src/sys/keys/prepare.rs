@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::directory::{KeyDirectory, zone_keys};
-use crate::base::{Mistakes, Timestamp};
+use super::known::Known;
+use crate::base::{Mistakes, Place, Source, Timestamp};
 use crate::config::{Config, Dnssec, Mode, ZoneFile};
 use crate::sign::{KeyPolicy, KeyRing, Role, Turn, ZoneKeys};
 use crate::wire::Name;
@@ -57,7 +58,8 @@ fn unlike(ring: &KeyRing, policy: &KeyPolicy) -> Option<String> {
 
 /// Makes and moves the keys of all zones, before they are loaded to be served. With several sites
 /// nothing is made or moved: every site has the files that an operator gave it. Nor is a key made
-/// for a zone that is signed already, by the configuration before: its keys are lost.
+/// for a zone that is signed already, by the configuration before or by what an earlier daemon has
+/// noted: its keys are lost.
 ///
 /// # Errors
 /// Where a zone's keys cannot be made or moved. Warnings say what was made.
@@ -67,8 +69,9 @@ pub fn prepare_keys(config: &Config, before: Option<&Config>, now: Timestamp) ->
     if config.sites.len() > 1 || config.mode == Mode::Observe {
         return Ok(mistakes);
     }
+    let known = Known::read(config).map_err(|why| about(config, why))?;
     for (zone, dnssec) in signed_zones(config) {
-        let moved = still_there(&zone.name, dnssec, before, now).and_then(|()| {
+        let moved = still_there(&zone.name, dnssec, before, &known, now).and_then(|()| {
             let directory = KeyDirectory::lock(&dnssec.directory)?;
             step_keys(&directory, &dnssec.policy, now)
         });
@@ -84,20 +87,58 @@ pub fn prepare_keys(config: &Config, before: Option<&Config>, now: Timestamp) ->
             Err(why) => drop(mistakes.error(&dnssec.place, why)),
         }
     }
+    if !mistakes.fatal() {
+        let zones = signed_zones(config).map(|(zone, dnssec)| (&zone.name, dnssec.directory.as_path()));
+        Known::new(zones).save(config).map_err(|why| about(config, why))?;
+    }
     mistakes.unless_fatal(Some(())).map(|((), warnings)| warnings)
 }
 
+/// What has no better place than where state is kept.
+fn about(config: &Config, what: String) -> Mistakes {
+    let mut mistakes = Mistakes::default();
+    mistakes.error(&elsewhere(config.state_directory()), what);
+    mistakes
+}
+
+fn elsewhere(path: &Path) -> Place {
+    Place::whole(&Source::new(path.display().to_string(), ""))
+}
+
 /// Refuses to begin anew for a zone whose keys are in use.
-fn still_there(zone: &Name, dnssec: &Dnssec, before: Option<&Config>, now: Timestamp) -> Result<(), String> {
-    let Some(before) = signed_before(before, zone) else { return Ok(()) };
+fn still_there(
+    zone: &Name,
+    dnssec: &Dnssec,
+    before: Option<&Config>,
+    known: &Known,
+    now: Timestamp,
+) -> Result<(), String> {
+    let served = signed_before(before, zone);
+    let Some(old) = served.map(|served| served.directory.as_path()).or_else(|| known.directory(zone)) else {
+        return Ok(());
+    };
     if peek_keys(&dnssec.directory)?.is_some() {
         return Ok(());
     }
-    let old = peek_keys(&before.directory)?;
-    if old.is_some_and(|ring| is_free(&ring, &before.policy, now)) {
+    if peek_keys(old)?.is_some_and(|ring| is_free(&ring, &policy_of(served, &ring), now)) {
         return Ok(());
     }
-    Err(lost(zone, &dnssec.directory))
+    let lost = lost(zone, &dnssec.directory);
+    Err(match served {
+        Some(_) => lost,
+        None => format!(
+            "{lost}; if the parent points at none of them, `pointsman keys generate {zone}` makes others"
+        ),
+    })
+}
+
+/// By what a zone's keys live. Without a configuration before, the times are those that were kept
+/// with the keys.
+fn policy_of(before: Option<&Dnssec>, ring: &KeyRing) -> KeyPolicy {
+    match before {
+        Some(before) => before.policy,
+        None => KeyPolicy { timing: ring.timing.unwrap_or_default(), ..KeyPolicy::default() },
+    }
 }
 
 /// What is told where a zone is served with keys whose files are gone.
@@ -109,9 +150,10 @@ pub fn lost(zone: &Name, directory: &Path) -> String {
     )
 }
 
-/// Looks whether a zone is to be served without signatures while others still rely on them:
-/// a parent that points at its keys, or a cache that knows of that (RFC 6781 §4.4). What is known of
-/// it is in the keys' directory, where the configuration before says it is, or where it would be.
+/// Looks whether a zone is to be served without signatures, or not at all, while others still rely
+/// on them: a parent that points at its keys, or a cache that knows of that (RFC 6781 §4.4). What is
+/// known of it is in the keys' directory, where the configuration before says it is, or an earlier
+/// daemon has noted, or where it would be.
 pub(in crate::sys) fn check_dropped(
     config: &Config,
     before: Option<&Config>,
@@ -121,19 +163,20 @@ pub(in crate::sys) fn check_dropped(
     if config.mode == Mode::Observe {
         return;
     }
+    let known = match Known::read(config) {
+        Ok(known) => known,
+        Err(why) => return mistakes.extend(about(config, why)),
+    };
+    check_removed(config, before, &known, now, mistakes);
     for zone in config.zones.iter().filter(|zone| zone.dnssec.is_none()) {
         let name = &zone.name;
         let before = signed_before(before, name);
         let usual = config.store.key_directory(name);
-        let directory = before.map_or(&usual, |before| &before.directory);
-        // Without a configuration before, the times are those that were kept with the keys.
-        let policy = |ring: &KeyRing| match before {
-            Some(before) => before.policy,
-            None => KeyPolicy { timing: ring.timing.unwrap_or_default(), ..KeyPolicy::default() },
-        };
+        let noted = known.directory(name).unwrap_or(&usual);
+        let directory = before.map_or(noted, |before| &before.directory);
         let words = match peek_keys(directory) {
             Ok(None) if before.is_none() => continue,
-            Ok(Some(ring)) if is_free(&ring, &policy(&ring), now) => continue,
+            Ok(Some(ring)) if is_free(&ring, &policy_of(before, &ring), now) => continue,
             Ok(None) => lost(name, directory),
             Ok(Some(_)) => format!(
                 "{name} has no `dnssec:`, and by the keys in {} it is signed: validators would \
@@ -145,6 +188,43 @@ pub(in crate::sys) fn check_dropped(
         mistakes.error(&zone.place, words).help(format!(
             "take `dnssec:` back, run `pointsman keys unsign {name}`, and drop it when `pointsman keys status` says \
              that the zone may go unsigned"
+        ));
+    }
+}
+
+/// The same for zones that the configuration no longer has. Whoever moves one to other servers
+/// takes the keys along, and then there is nothing here to rely on.
+fn check_removed(
+    config: &Config,
+    before: Option<&Config>,
+    known: &Known,
+    now: Timestamp,
+    mistakes: &mut Mistakes,
+) {
+    let served: Vec<_> = before
+        .filter(|before| before.mode != Mode::Observe)
+        .into_iter()
+        .flat_map(signed_zones)
+        .map(|(zone, dnssec)| (zone.name.clone(), dnssec.directory.as_path()))
+        .collect();
+    let noted = known.zones().filter(|(zone, _)| served.iter().all(|(other, _)| other != zone));
+    for (name, directory) in served.iter().cloned().chain(noted) {
+        if config.zones.iter().any(|zone| zone.name == name) {
+            continue;
+        }
+        let policy = |ring: &KeyRing| policy_of(signed_before(before, &name), ring);
+        let words = match peek_keys(directory) {
+            Ok(None) => continue,
+            Ok(Some(ring)) if is_free(&ring, &policy(&ring), now) => continue,
+            Ok(Some(_)) => format!(
+                "{name} is no longer among the zones, and by the keys in {} its parent may point at it as signed",
+                directory.display()
+            ),
+            Err(why) => why,
+        };
+        mistakes.error(&elsewhere(directory), words).help(format!(
+            "take the zone back, run `pointsman keys unsign {name}`, and take it out when `pointsman keys status` \
+             says that it may go unsigned; or, if other servers sign it with these keys now, move the directory away"
         ));
     }
 }
