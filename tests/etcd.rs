@@ -34,7 +34,13 @@ fn a_cluster(options: EtcdOptions) -> Cluster {
     Cluster {
         kind: ClusterKind::Etcd(options),
         groups: Vec::new(),
-        schedule: Schedule { interval: Duration::from_secs(1), timeout: TIMEOUT / 2, rise: 2, fall: 2 },
+        schedule: Schedule {
+            interval: Duration::from_secs(1),
+            timeout: TIMEOUT / 2,
+            rise: 2,
+            fall: 2,
+            ..Schedule::DEFAULT
+        },
         time_to_truth: Duration::from_secs(3),
         silent_means: SilentMeans::Unknown,
         place: Place::whole(&Source::new("test", "")),

@@ -35,7 +35,13 @@ fn a_cluster(options: PostgresOptions) -> Cluster {
     Cluster {
         kind: ClusterKind::Postgres(options),
         groups: Vec::new(),
-        schedule: Schedule { interval: Duration::from_secs(5), timeout: TIMEOUT, rise: 2, fall: 2 },
+        schedule: Schedule {
+            interval: Duration::from_secs(5),
+            timeout: TIMEOUT,
+            rise: 2,
+            fall: 2,
+            ..Schedule::DEFAULT
+        },
         time_to_truth: Duration::from_secs(10),
         silent_means: SilentMeans::Unknown,
         place: Place::whole(&Source::new("test", "")),

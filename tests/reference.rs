@@ -16,12 +16,13 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 15] = [
+const WORDS: [(&str, &str, &str); 16] = [
     ("src/config/model", "SerialPolicy", CONFIG),
     ("src/config/model", "DynamicNames", CONFIG),
     ("src/sign/policy.rs", "Layout", CONFIG),
     ("src/config/model", "Mode", CONFIG),
     ("src/config/model", "HttpMethod", CONFIG),
+    ("src/config/model", "ExitCodes", CONFIG),
     ("src/config/conduct.rs", "CookieHandling", CONFIG),
     ("src/config/model", "Carries", CONFIG),
     ("src/config/model", "SilentMeans", CONFIG),
@@ -253,7 +254,8 @@ fn a_key_that_is_not_shown_is_told() {
         beside: Vec::new(),
     };
     let found = Found::of(CONFIG);
-    assert_eq!(found.missing(&shape(&["address", "interval", "timeout", "rise", "fall"], true)), [""; 0]);
+    let tcp = ["address", "send", "expect", "interval", "timeout", "rise", "fall", "jitter", "source"];
+    assert_eq!(found.missing(&shape(&tcp, true)), [""; 0]);
     // Both are shown, but only in checks that also have an address.
     let apart = shape(&["server_name", "min_validity"], true);
     assert_eq!(found.missing(&apart), ["Tcp: min_validity", "Tcp: server_name"]);

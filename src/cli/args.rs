@@ -22,6 +22,9 @@ pub struct Arguments {
 const EXIT_CODES: &str = "Exit codes: 0 done, or the answer is yes · 1 the answer is no: a mistake was found, an \
 order was refused, a region is not healthy · 2 wrong usage · 3 the daemon cannot be reached, or a file cannot be read";
 
+const PROBE_EXIT_CODES: &str = "Exit codes: 0 all pass, all clusters have a quorum · 1 one fails · 2 wrong usage · \
+3 none fails and one could not be measured, or the configuration cannot be read";
+
 /// What every command takes.
 #[derive(Args, Debug, Clone)]
 pub struct Common {
@@ -76,6 +79,14 @@ pub enum Command {
         /// Addresses of clients.
         #[arg(required = true)]
         addresses: Vec<IpAddr>,
+    },
+    /// Runs checks of the configuration once and shows what they see, phase by phase. Needs no daemon.
+    #[command(after_help = PROBE_EXIT_CODES)]
+    Probe {
+        /// Checks by their names in `status` (eu-west/service/http), all those below a name (eu-west,
+        /// eu-west/service), or clusters: then every voter is asked.
+        #[arg(required = true, value_name = "CHECK")]
+        names: Vec<String>,
     },
     /// Shows regions, clusters, services and workflows as the daemon sees them.
     Status,

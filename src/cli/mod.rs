@@ -6,6 +6,7 @@ mod client;
 mod geo;
 mod keys;
 mod order;
+mod probe;
 mod query;
 mod serve;
 mod show;
@@ -40,6 +41,7 @@ pub fn run() -> ExitCode {
         }
         Command::Query(query) => query::run(&common, &query),
         Command::Geo { addresses } => geo::run(&common, &addresses),
+        Command::Probe { names } => probe::run(&common, &names),
         Command::Status => show::status(&common),
         Command::Explain { name, client } => show::explain(&common, &name, client),
         Command::Region(region) => order::region(&common, region),

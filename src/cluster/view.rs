@@ -70,6 +70,33 @@ pub enum Facts {
 }
 
 impl Facts {
+    /// All of it, on one line for a person; what a system does not tell is left out.
+    pub fn words(&self) -> String {
+        let some = |name: &str, value: u64| (value > 0).then(|| format!("{name} {value}"));
+        let parts: Vec<Option<String>> = match self {
+            Self::Raft(facts) => vec![
+                (!facts.member.is_empty()).then(|| format!("is {}", facts.member)),
+                Some(match &facts.leader {
+                    Some(leader) => format!("leader {leader}"),
+                    None => "no leader".to_owned(),
+                }),
+                some("term", facts.term),
+                some("index", facts.index),
+                some("applied", facts.applied),
+                (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
+            ],
+            Self::Postgres(facts) => vec![
+                some("timeline", facts.timeline.into()),
+                some("received", facts.received),
+                some("replayed", facts.replayed),
+                facts.read_only.then(|| "read only".to_owned()),
+                Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
+                some("system", facts.system),
+            ],
+        };
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// What it tells of the parts of the system, where it has some.
     pub fn shards(&self) -> Option<&Shards> {
         match self {

@@ -191,7 +191,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn window() -> Window {
-        Window::new(&Schedule { interval: SECOND, timeout: SECOND, rise: 3, fall: 2 })
+        Window::new(&Schedule { interval: SECOND, timeout: SECOND, rise: 3, fall: 2, ..Schedule::DEFAULT })
     }
 
     /// Feeds `p`ass, `f`ail, `u`nknown, `h`old; tells the verdict after each as a capital.

@@ -76,6 +76,16 @@ impl Failure {
         Self { class: Class::Refused, words: words.into() }
     }
 
+    /// The failure of coming from an address: always our own side, whatever stands at the other.
+    pub fn of_source(error: &io::Error, source: impl fmt::Display) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrNotAvailable => Self::unmeasured(format!(
+                "cannot come from {source}: it is not an address of this machine (`source`)"
+            )),
+            _ => Self::unmeasured(format!("cannot come from {source}: {error}")),
+        }
+    }
+
     /// The failure of opening a connection to `peer`.
     pub fn of_connect(error: &io::Error, peer: impl fmt::Display) -> Self {
         use io::ErrorKind::{
@@ -142,6 +152,13 @@ impl Failure {
             }
             rustls::Error::InvalidCertificate(why) => {
                 Self::rubbish(format!("the certificate of {peer} is not accepted: {why}"))
+            }
+            // RFC 8446 §6.2: what the peer speaks is older than all that we do.
+            rustls::Error::AlertReceived(Alert::ProtocolVersion) => {
+                Self::rubbish(format!("{peer} speaks no TLS 1.2 or later"))
+            }
+            rustls::Error::AlertReceived(Alert::NoApplicationProtocol) => {
+                Self::rubbish(format!("{peer} speaks none of what we offer over TLS (ALPN)"))
             }
             rustls::Error::InvalidMessage(_) => {
                 Self::rubbish(format!("{peer} answers what is not TLS: {error}"))

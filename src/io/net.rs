@@ -2,20 +2,55 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::tls::Trusts;
 use super::{Deadline, Failure, Resolver, Trust, TrustFiles};
+use crate::config::Source;
 
 /// The way out: name resolution, and TLS configurations. Cheap to clone; clones share.
 #[derive(Clone, Default, Debug)]
 pub struct Net {
     resolver: Resolver,
     trusts: Trusts,
+    source: Source,
+    turns: Turns,
+}
+
+/// Programs that checks run at once. Each is a process of its own: more of them would measure how
+/// busy this machine is.
+const PROGRAMS_MAX: usize = 32;
+
+#[derive(Clone, Debug)]
+struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PROGRAMS_MAX)))
+    }
 }
 
 impl Net {
     /// With nothing remembered yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, with connections that come from these addresses.
+    #[must_use]
+    pub fn from(&self, source: Source) -> Self {
+        Self { source, ..self.clone() }
+    }
+
+    /// Where connections come from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Waits for its turn to run a program, and keeps it until what is returned is dropped.
+    pub async fn turn_to_run(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.turns.0).acquire_owned().await.ok()
     }
 
     /// Looks names up.

@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
 use super::cluster;
-use super::timetable::{Phase, Slot, Timetable};
+use super::timetable::{Pace, Phase, Slot, Timetable};
 use crate::base::{CheckId, GroupId};
 use crate::cluster::{Linearizable, NodeView, Round};
-use crate::config::{CheckKind, Config};
+use crate::config::{CheckKind, Config, Schedule};
 use crate::health::{Finding, Sample};
 use crate::io::{Clock, Net, show};
 
@@ -170,7 +170,7 @@ impl Running {
         let targets: Vec<Target> = checks.chain(groups).collect();
         let phases = targets.iter().map(|target| {
             let phase = carried.phases.get_mut(&describe(config, &target.what)).and_then(Vec::pop);
-            (interval(config, &target.what), phase)
+            (pace(config, &target.what), phase)
         });
         let table = Timetable::new(phases.collect::<Vec<_>>(), Clock.mono(), &mut rng);
         Self {
@@ -237,7 +237,8 @@ impl Running {
     fn start(&mut self, slot: Slot) {
         let Target { what, timeout, weight } = &self.targets[slot];
         self.in_flight += weight;
-        let (net, config, reports) = (self.net.clone(), Arc::clone(&self.config), self.reports.clone());
+        let net = self.net.from(schedule(&self.config, what).source);
+        let (config, reports) = (Arc::clone(&self.config), self.reports.clone());
         let (what, timeout) = (what.clone(), *timeout);
         if let What::Group(group, linear) = &what {
             self.linearize(*group, linear);
@@ -272,7 +273,8 @@ impl Running {
             }
             linear.next(members)
         };
-        let (net, config, linear) = (self.net.clone(), Arc::clone(&self.config), Arc::clone(linear));
+        let net = self.net.from(config.clusters[config.groups[group].cluster].schedule.source);
+        let (config, linear) = (Arc::clone(&self.config), Arc::clone(linear));
         self.linearizing.spawn(async move {
             // Also when it breaks off: else there would never be another.
             let _over = Over(&linear);
@@ -353,11 +355,16 @@ async fn deliver(reports: &mpsc::Sender<Report>, report: Report) {
     }
 }
 
-fn interval(config: &Config, what: &What) -> Duration {
+fn schedule(config: &Config, what: &What) -> Schedule {
     match what {
-        What::Check(id) => config.checks[*id].schedule.interval,
-        What::Group(id, _) => config.clusters[config.groups[*id].cluster].schedule.interval,
+        What::Check(id) => config.checks[*id].schedule,
+        What::Group(id, _) => config.clusters[config.groups[*id].cluster].schedule,
     }
+}
+
+fn pace(config: &Config, what: &What) -> Pace {
+    let Schedule { interval, jitter, .. } = schedule(config, what);
+    Pace { interval, jitter: jitter.of(interval) }
 }
 
 /// A target by what it is, whatever its name or number.

@@ -7,9 +7,9 @@
 //! ```
 //! The first probes of all targets are spread over a short time, so that thousands do not
 //! start at once. The gap after that is drawn from almost nothing to a whole interval, which
-//! spreads them evenly over it; all later ones are a few percent short of the interval at
-//! most, so that targets drift apart rather than together. No gap is ever longer than the
-//! interval: the promised detection time rests on it.
+//! spreads them evenly over it; all later ones are shorter than the interval by the target's
+//! jitter at most, so that targets drift apart rather than together. No gap is ever longer than
+//! the interval: the promised detection time rests on it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -23,8 +23,14 @@ const FIRST_ROUND_EACH: Duration = Duration::from_micros(200);
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(3);
 /// The first gap is at least this part of the interval.
 const FIRST_GAP_MIN: f64 = 0.1;
-/// Later ones are at least this part of it.
-const GAP_MIN: f64 = 0.95;
+
+/// How often a target is probed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Pace {
+    pub(super) interval: Duration,
+    /// By how much a gap may be shorter, but the first.
+    pub(super) jitter: Duration,
+}
 
 /// A target's place in the table.
 pub(super) type Slot = usize;
@@ -37,7 +43,7 @@ pub(super) struct Timetable {
 
 #[derive(Debug)]
 struct Target {
-    interval: Duration,
+    pace: Pace,
     /// When its probe was due last; for one that waits, when it is due next.
     due: Mono,
     /// Its first round is over.
@@ -53,10 +59,10 @@ pub(super) struct Phase {
 }
 
 impl Timetable {
-    /// Puts targets into the table, each with its interval and, if it was in another table
+    /// Puts targets into the table, each with its pace and, if it was in another table
     /// before, its phase.
     pub(super) fn new(
-        targets: impl IntoIterator<Item = (Duration, Option<Phase>)>,
+        targets: impl IntoIterator<Item = (Pace, Option<Phase>)>,
         now: Mono,
         rng: &mut fastrand::Rng,
     ) -> Self {
@@ -66,10 +72,10 @@ impl Timetable {
             FIRST_ROUND_EACH.saturating_mul(u32::try_from(fresh).unwrap_or(u32::MAX)).min(FIRST_ROUND_MAX);
         let targets: Vec<Target> = targets
             .into_iter()
-            .map(|(interval, phase)| match phase {
-                Some(Phase { due, settled }) => Target { interval, due: due.min(now + interval), settled },
+            .map(|(pace, phase)| match phase {
+                Some(Phase { due, settled }) => Target { pace, due: due.min(now + pace.interval), settled },
                 None => {
-                    Target { interval, due: now + spread.min(interval).mul_f64(rng.f64()), settled: false }
+                    Target { pace, due: now + spread.min(pace.interval).mul_f64(rng.f64()), settled: false }
                 }
             })
             .collect();
@@ -93,9 +99,13 @@ impl Timetable {
     /// meanwhile are left out.
     pub(super) fn done(&mut self, slot: Slot, now: Mono, rng: &mut fastrand::Rng) {
         let target = &mut self.targets[slot];
-        let shortest = if target.settled { GAP_MIN } else { FIRST_GAP_MIN };
+        let Pace { interval, jitter } = target.pace;
+        let shortest = match target.settled {
+            true => interval.saturating_sub(jitter),
+            false => interval.mul_f64(FIRST_GAP_MIN),
+        };
         target.settled = true;
-        let gap = target.interval.mul_f64(shortest + (1.0 - shortest) * rng.f64());
+        let gap = shortest + interval.saturating_sub(shortest).mul_f64(rng.f64());
         target.due = (target.due + gap).max(now);
         self.waiting.push(Reverse((target.due, slot)));
     }
@@ -112,6 +122,11 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    /// With a jitter of a twentieth.
+    fn every(interval: Duration) -> Pace {
+        Pace { interval, jitter: interval / 20 }
+    }
 
     fn rng() -> fastrand::Rng {
         fastrand::Rng::with_seed(7)
@@ -132,7 +147,8 @@ mod tests {
     #[test]
     fn the_first_round_comes_soon_and_not_all_at_once() {
         let interval = SECOND * 10;
-        let mut table = Timetable::new((0..30_000).map(|_| (interval, None)), Mono::default(), &mut rng());
+        let mut table =
+            Timetable::new((0..30_000).map(|_| (every(interval), None)), Mono::default(), &mut rng());
         let starts = run(&mut table, Mono::default(), Mono(SECOND * 60), Duration::ZERO);
         let first = starts.iter().filter(|(at, _)| *at < Mono(FIRST_ROUND_MAX));
         let mut seen: Vec<_> = first.map(|(_, slot)| slot).collect();
@@ -149,7 +165,7 @@ mod tests {
 
     #[test]
     fn no_gap_is_longer_than_the_interval() {
-        let mut table = Timetable::new([(SECOND * 5, None)], Mono::default(), &mut rng());
+        let mut table = Timetable::new([(every(SECOND * 5), None)], Mono::default(), &mut rng());
         let starts = run(&mut table, Mono::default(), Mono(SECOND * 1000), SECOND);
         for (n, pair) in starts.windows(2).enumerate() {
             let gap = pair[1].0.since(pair[0].0);
@@ -160,8 +176,24 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_as_uneven_as_the_jitter_says() {
+        for (jitter, least) in [(Duration::ZERO, 5.0), (SECOND, 4.0), (SECOND * 2, 3.0)] {
+            let pace = Pace { interval: SECOND * 5, jitter };
+            let mut table = Timetable::new([(pace, None)], Mono::default(), &mut rng());
+            let starts = run(&mut table, Mono::default(), Mono(SECOND * 2000), Duration::ZERO);
+            let gaps: Vec<f64> =
+                starts.windows(2).skip(1).map(|pair| pair[1].0.since(pair[0].0).as_secs_f64()).collect();
+            let shortest = gaps.iter().copied().fold(f64::MAX, f64::min);
+            let longest = gaps.iter().copied().fold(0.0, f64::max);
+            assert!(shortest >= least - 1e-6 && longest <= 5.0 + 1e-6, "{jitter:?}: {shortest} {longest}");
+            // All of the room is used.
+            assert!(shortest < least + 0.1 && longest > 4.9, "{jitter:?}: {shortest} {longest}");
+        }
+    }
+
+    #[test]
     fn a_target_is_never_due_while_it_is_probed() {
-        let mut table = Timetable::new([(SECOND, None)], Mono::default(), &mut rng());
+        let mut table = Timetable::new([(every(SECOND), None)], Mono::default(), &mut rng());
         let later = Mono(SECOND * 100);
         let slot = table.take_due(later).unwrap();
         assert_eq!((table.next_due(), table.take_due(later)), (None, None));
@@ -173,17 +205,16 @@ mod tests {
 
     #[test]
     fn another_table_keeps_the_phase() {
-        let mut table =
-            Timetable::new([(SECOND * 10, None), (SECOND * 10, None)], Mono::default(), &mut rng());
+        let mut table = Timetable::new([(every(SECOND * 10), None); 2], Mono::default(), &mut rng());
         let now = Mono(SECOND);
         while let Some(slot) = table.take_due(now) {
             table.done(slot, now, &mut rng());
         }
         let phases = [table.phase(0), table.phase(1)];
-        let again = Timetable::new(phases.map(|phase| (SECOND * 10, Some(phase))), now, &mut rng());
+        let again = Timetable::new(phases.map(|phase| (every(SECOND * 10), Some(phase))), now, &mut rng());
         assert_eq!([again.phase(0), again.phase(1)], phases);
         // A shorter interval holds at once.
-        let shorter = Timetable::new([(SECOND, Some(phases[0]))], now, &mut rng());
+        let shorter = Timetable::new([(every(SECOND), Some(phases[0]))], now, &mut rng());
         assert!(shorter.next_due().unwrap() <= now + SECOND);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rustls::CertificateError;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ProtocolVersion};
 
 use super::finding;
 use crate::base::Timestamp;
-use crate::config::TlsCheck;
+use crate::config::{TlsCheck, TlsVersion};
 use crate::health::Finding;
 use crate::io::{Clock, Close, Contact, Failure, Net, TrustFiles, not_after, show};
 
@@ -24,6 +24,10 @@ async fn judge(net: &Net, check: &TlsCheck, contact: &mut Contact) -> Result<Fin
     let stream = contact.secure(&trust, name.clone(), &check.address, stream).await?;
 
     let (_, session) = stream.get_ref();
+    // Only these two are ever offered.
+    if check.min_version == TlsVersion::V1_3 && session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(Finding::Fail("speaks TLS 1.2 at best, wanted TLS 1.3".to_owned()));
+    }
     let chain = session.peer_certificates().unwrap_or_default();
     let end = chain.first().and_then(|leaf| not_after(leaf));
     let Some(end) = end else {

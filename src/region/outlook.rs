@@ -160,8 +160,14 @@ fn host_of(kind: &CheckKind) -> Option<&str> {
             Some(connect) => Some(&connect.host),
             None => check.url.host_str(),
         },
-        // Its voters are asked as a group.
-        CheckKind::Cluster(_) => None,
+        CheckKind::Grpc(check) => match &check.connect {
+            Some(connect) => Some(&connect.host),
+            None => check.url.host_str(),
+        },
+        CheckKind::Dns(check) => Some(&check.server.host),
+        CheckKind::Icmp(check) => Some(&check.host),
+        // A program's word is its own; voters are asked as a group.
+        CheckKind::Exec(_) | CheckKind::Cluster(_) => None,
     }
 }
 

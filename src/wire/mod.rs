@@ -26,7 +26,7 @@ mod words;
 mod writer;
 
 pub use code::{Class, Opcode, Rcode, RecordType};
-pub use encoding::{Base64, write_base64};
+pub use encoding::{Base64, from_hex, write_base64};
 pub use field::{Field, expand_name, expand_rdata, split_rdata};
 pub use hash::hash_name;
 pub use index::NameIndex;

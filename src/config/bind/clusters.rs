@@ -117,12 +117,13 @@ impl Binder<'_> {
 
     /// When the members are asked.
     pub(super) fn times(&mut self, frame: &spec::Frame, place: &Place) -> Schedule {
-        let spec::Frame { interval, timeout, rise, fall, .. } = frame;
         let given = spec::Schedule {
-            interval: *interval,
-            timeout: *timeout,
-            rise: *rise,
-            fall: *fall,
+            interval: frame.interval,
+            timeout: frame.timeout,
+            rise: frame.rise,
+            fall: frame.fall,
+            jitter: frame.jitter.clone(),
+            source: frame.source.clone(),
             ..spec::Schedule::default()
         };
         self.schedule(&given, place, self.defaults)

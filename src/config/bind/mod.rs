@@ -13,6 +13,7 @@ mod layers;
 mod listen;
 mod policies;
 mod records;
+mod schedule;
 mod services;
 mod systems;
 mod values;
@@ -34,8 +35,7 @@ use super::read::{Entries, Placed, read};
 use super::spec;
 use super::yaml::{self, Node, Value};
 use crate::base::{
-    CheckId, ClusterId, GroupId, Index, Mistakes, Named, Place, RegionId, SecretRef, ServiceId, Source,
-    nearest, show_span,
+    CheckId, ClusterId, GroupId, Index, Mistakes, Named, RegionId, SecretRef, ServiceId, Source, nearest,
 };
 use crate::wire::Name;
 
@@ -126,9 +126,6 @@ struct Binder<'a> {
     undecided: Vec<Name>,
 }
 
-const DEFAULT_SCHEDULE: Schedule =
-    Schedule { interval: Duration::from_secs(5), timeout: Duration::from_secs(2), rise: 3, fall: 2 };
-
 impl<'a> Binder<'a> {
     fn new(tree: &Node, around: &'a Surroundings, mistakes: &'a mut Mistakes) -> Self {
         for (required, example) in REQUIRED {
@@ -146,7 +143,7 @@ impl<'a> Binder<'a> {
             around,
             mistakes,
             declared,
-            defaults: DEFAULT_SCHEDULE,
+            defaults: Schedule::DEFAULT,
             clusters: Named::default(),
             groups: Named::default(),
             regions: Named::default(),
@@ -174,7 +171,7 @@ impl<'a> Binder<'a> {
         let zones = self.zones(file.zones, &keys, &sites, &store);
         self.dnssec_on_many_sites(&zones, &sites);
         self.no_part(&file.defaults.check);
-        self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, DEFAULT_SCHEDULE);
+        self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, Schedule::DEFAULT);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
         self.clusters(file.clusters);
@@ -302,34 +299,6 @@ impl<'a> Binder<'a> {
                 .error(&location.place, format!("longitude {longitude} is not between -180 and 180"));
         }
         Location { latitude, longitude }
-    }
-
-    /// A schedule, with what is left out taken from `default`.
-    fn schedule(&mut self, spec: &spec::Schedule, place: &Place, default: Schedule) -> Schedule {
-        let interval = spec.interval.map_or(default.interval, |span| span.0);
-        // A shorter interval alone shortens an inherited timeout with it.
-        let timeout = spec.timeout.map_or(default.timeout.min(interval), |span| span.0);
-        let schedule = Schedule {
-            interval,
-            timeout,
-            rise: spec.rise.unwrap_or(default.rise),
-            fall: spec.fall.unwrap_or(default.fall),
-        };
-        let floor = Duration::from_millis(50);
-        if interval < floor || interval > Duration::from_secs(3600) {
-            self.mistakes
-                .error(place, format!("an interval of {} is not between 50ms and 1h", show_span(interval)));
-        }
-        if timeout.is_zero() || timeout > interval {
-            let (timeout, interval) = (show_span(timeout), show_span(interval));
-            self.mistakes
-                .error(place, format!("a timeout of {timeout} does not fit into an interval of {interval}"))
-                .help("a probe must be over before the next one starts");
-        }
-        if schedule.rise == 0 || schedule.fall == 0 {
-            self.mistakes.error(place, "`rise` and `fall` count results: at least 1");
-        }
-        schedule
     }
 
     fn store(&mut self, store: Option<spec::Store>) -> Store {

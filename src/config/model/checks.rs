@@ -1,14 +1,15 @@
 //! Checks: what is probed, and when.
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
 
-use super::Layer;
+use super::{JsonTest, Layer, Match};
 use crate::base::{ClusterId, RegionId, SecretRef};
+use crate::wire::{Name, Rcode, RecordType};
 
 /// When to probe, and how many results make a verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,65 @@ pub struct Schedule {
     pub rise: u32,
     /// This many failures in a row make a passing check fail.
     pub fall: u32,
+    /// How much shorter than the interval a gap between two probes may be.
+    pub jitter: Jitter,
+    /// Where probes come from.
+    pub source: Source,
+}
+
+impl Schedule {
+    /// What holds where nothing is said.
+    pub const DEFAULT: Self = Self {
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(2),
+        rise: 3,
+        fall: 2,
+        jitter: Jitter::DEFAULT,
+        source: Source { v4: None, v6: None },
+    };
+}
+
+/// How much shorter than the interval a gap between two probes may be: each gap is drawn anew, so
+/// that probes of many targets, and of many sites, drift apart instead of meeting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Jitter {
+    /// So many thousandths of the interval.
+    PerMille(u32),
+    /// So long.
+    Span(Duration),
+}
+
+impl Jitter {
+    /// What holds where nothing is said.
+    pub const DEFAULT: Self = Self::PerMille(50);
+
+    /// How much shorter a gap of `interval` may be.
+    pub fn of(self, interval: Duration) -> Duration {
+        match self {
+            Self::PerMille(share) => interval * share / 1000,
+            Self::Span(span) => span,
+        }
+    }
+}
+
+/// The addresses of this machine that probes come from, one of each family; `None`: as the system
+/// chooses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Source {
+    /// For IPv4 targets.
+    pub v4: Option<Ipv4Addr>,
+    /// For IPv6 targets.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl Source {
+    /// Where to come from on the way to `peer`, if it is said.
+    pub fn towards(&self, peer: IpAddr) -> Option<IpAddr> {
+        match peer {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
 }
 
 /// One probe of one target on an interval, in one layer of one region.
@@ -41,12 +101,20 @@ pub struct Check {
 /// What a check does.
 #[derive(Clone, Debug)]
 pub enum CheckKind {
-    /// Opens a TCP connection.
+    /// Opens a TCP connection, and may talk.
     Tcp(TcpCheck),
     /// Opens a TLS session and judges the certificate.
     Tls(TlsCheck),
     /// Sends an HTTP request and judges the status.
     Http(HttpCheck),
+    /// Asks a gRPC server for its health.
+    Grpc(GrpcCheck),
+    /// Asks a name server a question.
+    Dns(DnsCheck),
+    /// Sends echo requests.
+    Icmp(IcmpCheck),
+    /// Runs a program.
+    Exec(ExecCheck),
     /// Takes the region's standing in a cluster.
     Cluster(ClusterId),
 }
@@ -58,16 +126,24 @@ impl CheckKind {
             Self::Tcp(_) => "tcp",
             Self::Tls(_) => "tls",
             Self::Http(_) => "http",
+            Self::Grpc(_) => "grpc",
+            Self::Dns(_) => "dns",
+            Self::Icmp(_) => "icmp",
+            Self::Exec(_) => "exec",
             Self::Cluster(_) => "cluster",
         }
     }
 }
 
-/// Opens a TCP connection, and closes it.
+/// Opens a TCP connection; listens, if something is expected, and closes it.
 #[derive(Clone, Debug)]
 pub struct TcpCheck {
     /// Where to.
     pub address: HostPort,
+    /// What is said first; empty: nothing.
+    pub send: Vec<u8>,
+    /// What must be heard.
+    pub expect: Option<Match>,
 }
 
 /// Opens a TLS session and judges the certificate.
@@ -81,15 +157,41 @@ pub struct TlsCheck {
     pub ca: Option<PathBuf>,
     /// Fail this long before the certificate expires.
     pub min_validity: Duration,
+    /// Fail if what both sides speak at best is older.
+    pub min_version: TlsVersion,
 }
 
-/// Sends an HTTP/1.1 request and judges the status.
+/// Versions of TLS. Older ones are not spoken at all (RFC 8996).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    #[default]
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+impl TlsVersion {
+    /// As written in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+}
+
+/// Sends an HTTP request and judges the answer.
 #[derive(Clone, Debug)]
 pub struct HttpCheck {
     /// `http` or `https`.
     pub url: Url,
-    /// `GET` or `HEAD`.
+    /// Which versions are spoken.
+    pub version: HttpVersion,
+    /// What is asked for.
     pub method: HttpMethod,
+    /// What is sent with it.
+    pub body: Vec<u8>,
     /// Status codes that pass.
     pub status: Vec<StatusRange>,
     /// Further headers; a `host` among them replaces the URL's.
@@ -98,17 +200,178 @@ pub struct HttpCheck {
     pub connect: Option<HostPort>,
     /// Whom to trust, as a PEM file; the system's roots by default.
     pub ca: Option<PathBuf>,
+    /// What the answer's body must be like; nothing: it is not read.
+    pub expect: HttpExpect,
+    /// So much of the body is read; what is expected must stand in it.
+    pub body_bytes_max: usize,
+    /// So many redirects are followed; none: a redirect is an answer like any other.
+    pub redirects: usize,
 }
 
-/// Methods of a check: those without effect.
+impl HttpCheck {
+    /// So much of a body is read where nothing is said.
+    pub const BODY_BYTES: usize = 64 * 1024;
+
+    /// A plain `GET` that wants a status of 200 to 299.
+    pub fn get(url: Url) -> Self {
+        Self {
+            url,
+            version: HttpVersion::default(),
+            method: HttpMethod::default(),
+            body: Vec::new(),
+            status: vec![StatusRange { first: 200, last: 299 }],
+            headers: BTreeMap::new(),
+            connect: None,
+            ca: None,
+            expect: HttpExpect::default(),
+            body_bytes_max: Self::BODY_BYTES,
+            redirects: 0,
+        }
+    }
+}
+
+/// What an answer's body must be like.
+#[derive(Clone, Debug, Default)]
+pub struct HttpExpect {
+    /// As a whole.
+    pub body: Option<Match>,
+    /// As JSON, value by value.
+    pub json: Vec<JsonTest>,
+}
+
+impl HttpExpect {
+    /// Whether anything is expected.
+    pub fn is_some(&self) -> bool {
+        self.body.is_some() || !self.json.is_empty()
+    }
+}
+
+/// Which version of HTTP is spoken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HttpVersion {
+    /// Over TLS the one that both sides like best (ALPN), in the clear 1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1 (RFC 9112).
+    V1_1,
+    /// HTTP/2 (RFC 9113), in the clear with prior knowledge.
+    V2,
+}
+
+/// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum HttpMethod {
-    /// With a body, which is not read.
+    /// A page.
     #[default]
     Get,
-    /// Without a body.
+    /// What `GET` says, without the body.
     Head,
+    /// What may be asked for.
+    Options,
+    /// Whatever the target makes of what is sent.
+    Post,
+    /// To keep what is sent.
+    Put,
+    /// To change something by what is sent.
+    Patch,
+    /// To remove something.
+    Delete,
+}
+
+/// Asks a gRPC server for its health (grpc.health.v1).
+#[derive(Clone, Debug)]
+pub struct GrpcCheck {
+    /// `http` (HTTP/2 with prior knowledge) or `https`, without a path.
+    pub url: Url,
+    /// Whose health; empty: the whole server's.
+    pub service: String,
+    /// Connect here instead of to the URL's host; the name stays in SNI and `:authority`.
+    pub connect: Option<HostPort>,
+    /// Whom to trust, as a PEM file; the system's roots by default.
+    pub ca: Option<PathBuf>,
+}
+
+/// Asks a name server a question.
+#[derive(Clone, Debug)]
+pub struct DnsCheck {
+    /// Which one.
+    pub server: HostPort,
+    /// About which name.
+    pub name: Name,
+    /// For which type.
+    pub rtype: RecordType,
+    /// Whether it is to ask others.
+    pub recursion: bool,
+    /// What it must answer.
+    pub expect: DnsExpect,
+}
+
+/// What a name server must answer.
+#[derive(Clone, Debug)]
+pub struct DnsExpect {
+    /// The response code.
+    pub rcode: Rcode,
+    /// The records of the type that is asked for.
+    pub records: DnsRecords,
+    /// Whether it answers for itself (the AA bit); `None`: either way.
+    pub authoritative: Option<bool>,
+}
+
+/// Which records must be in an answer.
+#[derive(Clone, Debug)]
+pub enum DnsRecords {
+    /// Any, or none.
+    Whatever,
+    /// At least one.
+    Some,
+    /// These, and maybe others.
+    Contains(Vec<ExpectedRecord>),
+    /// These and no others.
+    Equals(Vec<ExpectedRecord>),
+}
+
+/// A record that must be in an answer.
+#[derive(Clone, Debug)]
+pub struct ExpectedRecord {
+    /// As it is written in the configuration.
+    pub text: String,
+    /// Its data in wire form, names in lower case.
+    pub rdata: Vec<u8>,
+}
+
+/// Sends echo requests.
+#[derive(Clone, Debug)]
+pub struct IcmpCheck {
+    /// To an address, or to the first one of a name.
+    pub host: String,
+    /// So many.
+    pub count: u8,
+    /// So many may stay without a reply.
+    pub lost_max: u8,
+}
+
+/// Runs a program.
+#[derive(Clone, Debug)]
+pub struct ExecCheck {
+    /// The program and its arguments; no shell.
+    pub argv: Vec<String>,
+    /// Variables of its environment, besides the usual ones.
+    pub env: BTreeMap<String, HeaderValue>,
+    /// What its exit codes mean.
+    pub codes: ExitCodes,
+}
+
+/// What exit codes mean. A program that is killed by a signal has told nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitCodes {
+    /// 0 passes, 1 fails, all others are unknown: as `test` and `grep` have it.
+    #[default]
+    Plain,
+    /// 0 and 1 (a warning) pass, 2 fails, all others are unknown (Monitoring Plugins, "Plugin
+    /// Return Codes").
+    Nagios,
 }
 
 /// Status codes from `first` to `last`, both included.

@@ -4,10 +4,12 @@
 mod checks;
 mod clusters;
 mod layers;
+mod matching;
 
 pub use checks::*;
 pub use clusters::*;
 pub use layers::*;
+pub use matching::*;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -8,6 +8,7 @@ use super::Span;
 use crate::base::SecretRef;
 use crate::config::model::{SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
+use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +33,8 @@ pub struct Frame {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
     pub time_to_truth: Option<Span>,
     #[serde(default)]
     pub silent_means: SilentMeans,

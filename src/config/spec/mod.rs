@@ -295,6 +295,8 @@ pub struct Schedule {
     pub fall: Option<u32>,
     pub weight: Option<Placed<u32>>,
     pub monitoring_only: Option<Placed<bool>>,
+    pub jitter: Option<Node>,
+    pub source: Option<Node>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -1,11 +1,15 @@
 //! The checks of a layer.
 
-use std::time::Duration;
+mod connect;
+mod dns;
+mod exec;
+mod http;
+mod matching;
 
 use super::Binder;
 use super::layers::{Part, Speaker};
 use crate::base::{Place, RegionId};
-use crate::config::model::{Check, CheckKind, HttpCheck, Layer, StatusRange, TcpCheck, TlsCheck};
+use crate::config::model::{Check, CheckKind, Layer};
 use crate::config::read::{Beside, Placed, read};
 use crate::config::spec;
 use crate::config::yaml::{Node, Value};
@@ -13,7 +17,7 @@ use crate::config::yaml::{Node, Value};
 impl Binder<'_> {
     /// `region/layer/kind`, with `service/` before it if it is a service's own, and with `-2`, `-3` …
     /// behind it for the later ones of a kind.
-    pub(super) fn check_name(&self, speaker: Speaker<'_>, check: &Check) -> String {
+    pub(in crate::config::bind) fn check_name(&self, speaker: Speaker<'_>, check: &Check) -> String {
         let kind = match &check.kind {
             CheckKind::Cluster(cluster) => self.clusters.name(*cluster).to_string(),
             kind => kind.word().to_owned(),
@@ -29,7 +33,11 @@ impl Binder<'_> {
             .expect("one of endless names is free")
     }
 
-    pub(super) fn check(&mut self, speaker: Speaker<'_>, item: &Node) -> Option<(Check, Part)> {
+    pub(in crate::config::bind) fn check(
+        &mut self,
+        speaker: Speaker<'_>,
+        item: &Node,
+    ) -> Option<(Check, Part)> {
         let Speaker { region, layer, .. } = speaker;
         if let Value::Text(name) = &item.value {
             let name = Placed { value: name.clone(), place: item.place.clone() };
@@ -37,9 +45,10 @@ impl Binder<'_> {
             return Some((self.cluster_check(region, layer, &name, false)?, Part::default()));
         }
         let (kind, schedule) = match read::<spec::Check>(item, self.mistakes)? {
-            spec::Check::Tcp(Beside { shared, own }) => (CheckKind::Tcp(self.tcp(&own)?), shared),
+            spec::Check::Tcp(Beside { shared, own }) => (CheckKind::Tcp(self.tcp(own)?), shared),
             spec::Check::Tls(Beside { shared, own }) => (CheckKind::Tls(self.tls(own)?), shared),
-            spec::Check::Http(Beside { shared, own }) => {
+            spec::Check::Http(http) => {
+                let Beside { shared, own } = *http;
                 (CheckKind::Http(self.http(own, &item.place)?), shared)
             }
             spec::Check::Cluster(cluster) => {
@@ -48,41 +57,18 @@ impl Binder<'_> {
                 let check = self.cluster_check(region, layer, &cluster.name, monitoring_only)?;
                 return Some((check, Part { weight: cluster.weight, monitoring_only }));
             }
+            spec::Check::Grpc(Beside { shared, own }) => (CheckKind::Grpc(self.grpc(own)?), shared),
+            spec::Check::Dns(dns) => {
+                let Beside { shared, own } = *dns;
+                (CheckKind::Dns(self.dns_check(own)?), shared)
+            }
+            spec::Check::Icmp(Beside { shared, own }) => (CheckKind::Icmp(self.icmp(&own)?), shared),
+            spec::Check::Exec(Beside { shared, own }) => (CheckKind::Exec(self.exec(own)?), shared),
         };
         let monitoring_only = schedule.monitoring_only.as_ref().is_some_and(|only| only.value);
         let part = Part { weight: schedule.weight.clone(), monitoring_only };
         let schedule = self.schedule(&schedule, &item.place, self.defaults);
         Some((Check { region, layer, monitoring_only, kind, schedule }, part))
-    }
-
-    fn tcp(&mut self, tcp: &spec::TcpCheck) -> Option<TcpCheck> {
-        Some(TcpCheck { address: self.host_port(&tcp.address)? })
-    }
-
-    fn tls(&mut self, tls: spec::TlsCheck) -> Option<TlsCheck> {
-        let address = self.host_port(&tls.address)?;
-        let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
-        let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
-        let ca = tls.ca.map(|path| self.path(&path));
-        Some(TlsCheck { address, server_name, ca, min_validity })
-    }
-
-    fn http(&mut self, http: spec::HttpCheck, place: &Place) -> Option<HttpCheck> {
-        let status = match &http.status {
-            None => vec![StatusRange { first: 200, last: 299 }],
-            Some(nodes) => nodes.iter().filter_map(|node| self.status(node)).collect(),
-        };
-        if http.status.as_ref().is_some_and(Vec::is_empty) {
-            self.mistakes.error(place, "`status` is empty: no answer would ever pass");
-        }
-        let headers = http
-            .headers
-            .iter()
-            .filter_map(|(name, node)| Some((name.to_ascii_lowercase(), self.header(node)?)))
-            .collect();
-        let connect = http.connect.as_ref().and_then(|text| self.host_port(text));
-        let ca = http.ca.map(|path| self.path(&path));
-        Some(HttpCheck { url: self.url(&http.url)?, method: http.method, status, headers, connect, ca })
     }
 
     fn inside(&mut self, region: Option<RegionId>, place: &Place) -> Option<RegionId> {

@@ -1,9 +1,16 @@
-//! Checks of TCP, TLS and HTTP against small real servers, among them hostile ones.
+//! Checks against real servers, and against small hostile ones.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod dns;
+mod grpc;
+mod local;
+mod nginx;
+mod shown;
+mod talk;
+mod web;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +19,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use pointsman::base::{CheckId, SecretRef};
 use pointsman::config::{
-    CheckKind, HeaderValue, HostPort, HttpCheck, HttpMethod, StatusRange, TcpCheck, TlsCheck,
+    CheckKind, HeaderValue, HostPort, HttpCheck, HttpMethod, Match, Source, StatusRange, TcpCheck, TlsCheck,
+    TlsVersion,
 };
 use pointsman::health::{Finding, Sample};
 use pointsman::io::Net;
@@ -55,18 +63,12 @@ fn at(host: &str, port: u16) -> HostPort {
 }
 
 fn tcp(host: &str, port: u16) -> CheckKind {
-    CheckKind::Tcp(TcpCheck { address: at(host, port) })
+    CheckKind::Tcp(TcpCheck { address: at(host, port), send: Vec::new(), expect: None })
 }
 
 fn http(url: &str) -> HttpCheck {
-    HttpCheck {
-        url: reqwest::Url::parse(url).unwrap(),
-        method: HttpMethod::Get,
-        status: vec![StatusRange { first: 200, last: 200 }],
-        headers: BTreeMap::new(),
-        connect: None,
-        ca: None,
-    }
+    let status = vec![StatusRange { first: 200, last: 200 }];
+    HttpCheck { status, ..HttpCheck::get(reqwest::Url::parse(url).unwrap()) }
 }
 
 /// A server that reads a request and answers with these bytes.
@@ -152,6 +154,32 @@ async fn tcp_checks_leave_no_time_wait_behind() {
     assert_eq!(waiting, 0, "closing with RST leaves none");
 }
 
+#[tokio::test]
+async fn probes_come_from_where_they_are_told() {
+    let server = Server::start(|mut stream: TcpStream| async move {
+        let peer = stream.peer_addr().unwrap().ip().to_string();
+        let _ = stream.write_all(peer.as_bytes()).await;
+        let _ = stream.read(&mut [0; 16]).await;
+    })
+    .await;
+    let from = |v4: &str| Net::new().from(Source { v4: Some(v4.parse().unwrap()), v6: None });
+    let run = async |net: Net, check: &CheckKind| {
+        probe::check(&net, CheckId(7), check, TIMEOUT).await.unwrap().finding
+    };
+    let hears = |text: &str| {
+        let expect = Some(Match::Contains(text.as_bytes().to_vec()));
+        CheckKind::Tcp(TcpCheck { address: at("127.0.0.1", server.port()), send: Vec::new(), expect })
+    };
+    // All of 127/8 is ours.
+    passes(run(from("127.9.8.7"), &hears("127.9.8.7")).await, "heard `127.9.8.7`");
+    passes(run(Net::new(), &hears("127.0.0.1")).await, "heard `127.0.0.1`");
+    // An address that has gone from this machine is our trouble, whatever the target does.
+    let away = "cannot come from 203.0.113.9: it is not an address of this machine";
+    unknown(run(from("203.0.113.9"), &hears("")).await, away);
+    let refusing = tcp("127.0.0.1", ports::free());
+    unknown(run(from("203.0.113.9"), &refusing).await, away);
+}
+
 // ── TLS ──
 
 async fn tls_server(
@@ -189,6 +217,7 @@ fn tls(port: u16, name: &str, ca: Option<&std::path::Path>, days: u64) -> CheckK
         server_name: name.to_owned(),
         ca: ca.map(Into::into),
         min_validity: Duration::from_secs(days * 86_400),
+        min_version: TlsVersion::V1_2,
     })
 }
 

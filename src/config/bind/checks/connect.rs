@@ -1,0 +1,58 @@
+//! Checks of connections: TCP, and TLS over it.
+
+use std::time::Duration;
+
+use crate::config::bind::Binder;
+use crate::config::model::{Match, TcpCheck, TlsCheck, TlsVersion};
+use crate::config::spec;
+use crate::config::yaml::{Node, Value};
+
+impl Binder<'_> {
+    pub(super) fn tcp(&mut self, tcp: spec::TcpCheck) -> Option<TcpCheck> {
+        let address = self.host_port(&tcp.address);
+        if let (Some(send), None) = (&tcp.send, &tcp.expect) {
+            self.mistakes
+                .error(&send.place, "`send` without `expect`: that something was sent proves nothing")
+                .help("say what must come back, such as `expect: \"+PONG\"`, or leave both out");
+        }
+        let send = match &tcp.send {
+            Some(node) => self.octets(node)?,
+            None => Vec::new(),
+        };
+        let expect = match &tcp.expect {
+            Some(node) => Some(self.matching(node)?),
+            None => None,
+        };
+        if let (Some(Match::Equals(_)), Some(node)) = (&expect, &tcp.expect) {
+            self.mistakes
+                .error(&node.place, "a connection goes on: what it says has no end to compare with")
+                .help("write the text alone (it must be in what is said), or `{matches: \"^…\"}`");
+        }
+        Some(TcpCheck { address: address?, send, expect })
+    }
+
+    pub(super) fn tls(&mut self, tls: spec::TlsCheck) -> Option<TlsCheck> {
+        let address = self.host_port(&tls.address)?;
+        let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
+        let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
+        let ca = tls.ca.map(|path| self.path(&path));
+        let min_version = tls.min_version.map_or(TlsVersion::default(), |node| self.tls_version(&node));
+        Some(TlsCheck { address, server_name, ca, min_validity, min_version })
+    }
+
+    /// `1.2` reads as a number, `"1.2"` as a text.
+    fn tls_version(&mut self, node: &Node) -> TlsVersion {
+        match &node.value {
+            Value::Text(text) if text == "1.2" => TlsVersion::V1_2,
+            Value::Text(text) if text == "1.3" => TlsVersion::V1_3,
+            Value::Float(_) if node.place.text() == "1.2" => TlsVersion::V1_2,
+            Value::Float(_) if node.place.text() == "1.3" => TlsVersion::V1_3,
+            _ => {
+                self.mistakes
+                    .error(&node.place, format!("`{}` is not a version of TLS to ask for", node.place.text()))
+                    .help("1.2 or 1.3; older ones are never spoken");
+                TlsVersion::default()
+            }
+        }
+    }
+}
