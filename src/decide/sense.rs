@@ -221,7 +221,10 @@ impl Senses {
     pub fn sample(&mut self, sample: &Sample, now: Now) -> Option<Change> {
         let source = Source::Check(sample.check);
         let started = Mono(now.mono.0.saturating_sub(sample.took));
-        self.sight.hear(source, sample.heard, started, now.mono);
+        // An anchor must pass: whoever intercepts the way out may answer in its place.
+        let passes = matches!(sample.finding, Finding::Pass(_));
+        let answered = if self.sight.is_anchor(source) { passes } else { sample.heard };
+        self.sight.hear(source, answered, started, now.mono);
         let silent = !sample.heard && matches!(sample.finding, Finding::Fail(_));
         if !silent {
             // What was silent before it and is not decided yet was not measured.

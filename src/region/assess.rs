@@ -228,7 +228,7 @@ mod tests {
 
     /// Layers of checks, a letter for each: `p`asses, `f`ails, `?` unknown.
     fn health(layers: &[(Layer, &str, u64)]) -> (Health, String) {
-        let schedule = Schedule { interval: SECOND, timeout: SECOND, rise: 1, fall: 1 };
+        let schedule = Schedule { interval: SECOND, timeout: SECOND, rise: 1, fall: 1, ..Schedule::DEFAULT };
         let mut checks = Named::default();
         let mut bound = Layers::new();
         for (layer, letters, needed) in layers {
@@ -239,7 +239,7 @@ mod tests {
                     region: Some(crate::base::RegionId(0)),
                     layer: *layer,
                     monitoring_only: false,
-                    kind: CheckKind::Tcp(TcpCheck { address }),
+                    kind: CheckKind::Tcp(TcpCheck { address, send: Vec::new(), expect: None }),
                     schedule,
                 };
                 let mut state = CheckState::new(&check);

@@ -90,9 +90,11 @@ impl Outlook {
             of_region.push(number);
         }
         let checks = config.checks.map(|id, check| {
-            host_of(&check.kind)?;
             let who = match check.region {
-                Some(region) => Who::Witness(of_region[region.position()]?),
+                Some(region) => {
+                    host_of(&check.kind)?;
+                    Who::Witness(of_region[region.position()]?)
+                }
                 None => {
                     config.self_check.as_ref().filter(|own| own.anchors.contains(&id)).map(|_| Who::Anchor)?
                 }

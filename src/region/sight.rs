@@ -237,6 +237,11 @@ impl Sight {
         others.flatten().any(|at| at >= ended)
     }
 
+    /// It is one of the site's own.
+    pub fn is_anchor(&self, source: Source) -> bool {
+        self.whose(source) == Some(Who::Anchor)
+    }
+
     fn whose(&self, source: Source) -> Option<Who> {
         self.ears.get(&source).map(|ear| ear.target.who)
     }
