@@ -9,6 +9,11 @@ set -eu
 wanted="etcd-server:etcd
 etcd-client:etcdctl
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
+mariadb-server:mariadbd
+galera-arbitrator-4:garbd
+rsync:rsync
+redis-server:redis-server
+redis-sentinel:redis-sentinel
 zookeeper:/usr/share/zookeeper/bin/zkServer.sh
 default-jre-headless:java
 nats-server:nats-server

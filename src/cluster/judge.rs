@@ -1,7 +1,7 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, postgres, raft, shards};
+use super::{Judgement, Round, Standing, component, postgres, raft, sentinel, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -11,6 +11,10 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         ClusterKind::Etcd(_) | ClusterKind::Consul(_) | ClusterKind::ZooKeeper(_) => {
             raft::judge(cluster, group, round, memory, now)
         }
+        ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
+            component::judge(cluster, group, round, memory, now)
+        }
+        ClusterKind::RedisSentinel(_) => sentinel::judge(cluster, group, round, memory, now),
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };
     shards::weigh(cluster, round, memory, &mut judgement, now);

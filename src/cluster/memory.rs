@@ -22,6 +22,10 @@ pub struct Memory {
     pub(super) learners: BTreeSet<usize>,
     /// The member that was the writer.
     pub(super) writer: Option<usize>,
+    /// Since when a second part has claimed that it may commit.
+    pub(super) rival_since: Option<Mono>,
+    /// Members that answer locally and let what takes the others hang, and since when.
+    pub(super) stuck: BTreeMap<usize, Mono>,
     /// Regions whose voters have fallen out of the group, and since when.
     pub(super) cut_off: BTreeMap<RegionId, Mono>,
     /// Regions whose voters are back in the group and must catch up first.

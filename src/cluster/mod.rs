@@ -6,10 +6,12 @@
 //! one lost.
 
 mod absent;
+mod component;
 mod judge;
 mod memory;
 mod postgres;
 mod raft;
+mod sentinel;
 mod shards;
 mod standing;
 mod view;
@@ -18,4 +20,7 @@ pub use judge::judge;
 pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
-pub use view::{Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts, RaftFacts, Round};
+pub use view::{
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts,
+    RaftFacts, RedisFacts, Round, SentinelFacts,
+};

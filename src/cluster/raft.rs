@@ -291,7 +291,7 @@ fn leaderless(
     }
 }
 
-fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String) {
+pub(super) fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String) {
     let words = absent.words();
     let complaint = complaint.map_or(String::new(), |why| format!(": {why}"));
     let unclear = absent.denied + absent.rubbish + absent.unmeasured;
@@ -303,7 +303,7 @@ fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Standing, String
 
 /// A minority knows of no leader, and the others say nothing: they may well go on where only we
 /// cannot see them, so that nothing is known of the regions they are in.
-fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
+pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
     let heard = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
     let members = || group.members.iter().zip(&round.views);
     let spoke: BTreeSet<RegionId> =

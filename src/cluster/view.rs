@@ -51,6 +51,20 @@ impl NodeView {
                 (false, true) => "fenced",
                 (false, false) => "writer",
             },
+            Self::Answered(Facts::Component(facts)) => match (&facts.view, facts.ready) {
+                (None, _) => "outside",
+                (Some(_), false) => "joining",
+                (Some(_), true) => "inside",
+            },
+            Self::Answered(Facts::Sentinel(facts)) => match facts.reaches {
+                true => "reaches a majority",
+                false => "cut off",
+            },
+            Self::Answered(Facts::Redis(facts)) => match (facts.loading, facts.master) {
+                (true, _) => "loading",
+                (false, true) => "master",
+                (false, false) => "replica",
+            },
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -67,6 +81,12 @@ pub enum Facts {
     Raft(RaftFacts),
     /// A PostgreSQL server.
     Postgres(PostgresFacts),
+    /// A member of a group that agrees on who belongs to it.
+    Component(ComponentFacts),
+    /// A Redis Sentinel.
+    Sentinel(SentinelFacts),
+    /// A Redis server.
+    Redis(RedisFacts),
 }
 
 impl Facts {
@@ -93,6 +113,32 @@ impl Facts {
                 Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
                 some("system", facts.system),
             ],
+            Self::Component(facts) => vec![
+                Some(match &facts.view {
+                    Some(view) => format!("membership {} of {}", view.number, view.size),
+                    None => "in no membership that may commit".to_owned(),
+                }),
+                Some(facts.state.clone()).filter(|state| !state.is_empty()),
+                (!facts.ready).then(|| "takes no statements".to_owned()),
+                facts.primary.as_ref().map(|primary| format!("primary {primary}")),
+                facts.read_only.then(|| "read only".to_owned()),
+                facts.stalled.then(|| "held up by flow control".to_owned()),
+                some("committed", facts.committed),
+                some("queue", facts.queue),
+            ],
+            Self::Sentinel(facts) => vec![
+                Some(facts.words.clone()),
+                Some(format!("master {}", facts.master)),
+                Some(format!("epoch {}", facts.epoch)),
+                facts.down.then(|| "takes it for down".to_owned()),
+            ],
+            Self::Redis(facts) => vec![
+                facts.master.then(|| format!("{} replicas heard from", facts.good_replicas)),
+                (!facts.master).then(|| if facts.linked { "linked" } else { "not linked" }.to_owned()),
+                facts.refuses_writes.then(|| "refuses writes".to_owned()),
+                facts.loading.then(|| "loading".to_owned()),
+                some("offset", facts.offset),
+            ],
         };
         parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
@@ -101,7 +147,8 @@ impl Facts {
     pub fn shards(&self) -> Option<&Shards> {
         match self {
             Self::Raft(facts) => facts.shards.as_ref(),
-            Self::Postgres(_) => None,
+            Self::Postgres(_) | Self::Component(_) => None,
+            Self::Sentinel(_) | Self::Redis(_) => None,
         }
     }
 }
@@ -150,6 +197,82 @@ pub struct PostgresFacts {
     pub replayed: u64,
     /// Standby: it streams from a primary. Primary: at least one standby streams from it.
     pub streaming: bool,
+}
+
+/// What a member of a group says that agrees on its own membership, and lets only the part with
+/// a majority of the last one go on: Galera's primary component, a view of MySQL's Group
+/// Replication.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ComponentFacts {
+    /// Which cluster it belongs to; empty where it belongs to none for now.
+    pub cluster: String,
+    /// Its own name.
+    pub member: String,
+    /// The membership that it is part of, if that one may commit by its word.
+    pub view: Option<ComponentView>,
+    /// It takes statements.
+    pub ready: bool,
+    /// It has all that the others have, by its own word.
+    pub synced: bool,
+    /// What it calls its state.
+    pub state: String,
+    /// Who takes writes, by its word; nothing where all do.
+    pub primary: Option<String>,
+    /// It takes writes in general, and refuses them for now.
+    pub read_only: bool,
+    /// The others wait for it, or it for them, before anything more is committed.
+    pub stalled: bool,
+    /// How many transactions it has.
+    pub committed: u64,
+    /// How many it has received and not applied.
+    pub queue: u64,
+}
+
+/// A membership that the members have agreed on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct ComponentView {
+    /// Grows with every change of the membership.
+    pub number: u64,
+    /// What else tells it from others with this number.
+    pub name: String,
+    /// How many are in it, those that cannot be asked included.
+    pub size: usize,
+}
+
+/// What a Redis Sentinel says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SentinelFacts {
+    /// It reaches the quorum, and the majority that a failover takes (`CKQUORUM`).
+    pub reaches: bool,
+    /// Its words about that.
+    pub words: String,
+    /// The address of the master, as it knows it.
+    pub master: String,
+    /// The id of the master's run.
+    pub run_id: String,
+    /// The configuration that it names the master by: grows with every failover.
+    pub epoch: u64,
+    /// It takes the master for down.
+    pub down: bool,
+}
+
+/// What a Redis server says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RedisFacts {
+    /// The id of its run.
+    pub run_id: String,
+    /// It says that it is a master.
+    pub master: bool,
+    /// Replicas that it has lately heard from.
+    pub good_replicas: usize,
+    /// A master that takes no writes for want of replicas (`min-replicas-to-write`).
+    pub refuses_writes: bool,
+    /// A replica that follows its master.
+    pub linked: bool,
+    /// It is still reading its data.
+    pub loading: bool,
+    /// How far its log goes, in bytes.
+    pub offset: u64,
 }
 
 /// The result of a read or write that takes a quorum.

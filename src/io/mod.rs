@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for DNS, HTTP and PostgreSQL.
+//! TLS, and clients for DNS, HTTP, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -13,11 +13,14 @@ mod failure;
 pub mod http;
 pub mod icmp;
 mod meter;
+pub mod mysql;
 mod net;
 pub mod postgres;
 pub mod program;
+pub mod redis;
 mod resolve;
 mod secret;
+mod stream;
 mod tls;
 pub mod web;
 pub mod wire;

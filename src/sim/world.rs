@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
-use crate::cluster::{Facts, NodeView, PostgresFacts, RaftFacts, Round};
-use crate::config::Config;
+use crate::cluster::{
+    ComponentFacts, ComponentView, Facts, NodeView, PostgresFacts, RaftFacts, RedisFacts, Round,
+    SentinelFacts,
+};
+use crate::config::{ClusterKind, Config, Endpoint, Group, Member};
 use crate::health::{Finding, Sample};
 use crate::workflow::{Act as CallAct, Call, Op, Outcome, Retry};
 
@@ -56,19 +59,28 @@ impl World {
     /// What a round of a group brings.
     pub fn round(&self, config: &Config, id: GroupId) -> Round {
         let group = &config.groups[id];
-        let raft = config.clusters[group.cluster].kind.elects();
-        let well = || match raft {
-            true => format!("L{}", "f".repeat(group.members.len() - 1)),
-            false => format!("w{}", "s".repeat(group.members.len() - 1)),
+        let kind = &config.clusters[group.cluster].kind;
+        let (first, others) = match kind {
+            ClusterKind::Postgres(_) => ("w", "s"),
+            ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => ("m", "m"),
+            _ => ("L", "f"),
+        };
+        let well = || match kind {
+            ClusterKind::RedisSentinel(_) => redis_well(group),
+            _ => format!("{first}{}", others.repeat(group.members.len() - 1)),
         };
         let letters = self.voters.get(&**config.groups.name(id)).cloned().unwrap_or_else(well);
         let views = (0..group.members.len()).map(|member| {
             let letter = letters.chars().nth(member).unwrap_or('-');
-            match (letter, raft) {
+            match (letter, kind) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
-                (letter, true) => raft_view(&letters, member, letter),
-                (letter, false) => postgres_view(letter),
+                (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
+                (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
+                    component_view(&letters, member, letter)
+                }
+                (letter, ClusterKind::RedisSentinel(_)) => redis_view(letter),
+                (letter, _) => raft_view(&letters, member, letter),
             }
         });
         Round { group: id, views: views.collect(), linearizable: None, took: Duration::from_millis(2) }
@@ -163,6 +175,59 @@ fn postgres_view(letter: char) -> NodeView {
         'w' | 's' | 't' | 'f' => NodeView::Answered(Facts::Postgres(facts)),
         _ => NodeView::Silent("no answer".to_owned()),
     }
+}
+
+fn component_view(letters: &str, member: usize, letter: char) -> NodeView {
+    let inside = match letter {
+        'm' => true,
+        'c' => false,
+        _ => return NodeView::Silent("no answer".to_owned()),
+    };
+    let size = letters.chars().filter(|letter| *letter == 'm').count();
+    NodeView::Answered(Facts::Component(ComponentFacts {
+        cluster: "world".to_owned(),
+        member: (member + 1).to_string(),
+        view: inside.then(|| ComponentView { number: 2, name: String::new(), size }),
+        ready: inside,
+        synced: inside,
+        state: if inside { "in it" } else { "cut off" }.to_owned(),
+        committed: 100,
+        ..ComponentFacts::default()
+    }))
+}
+
+/// Every Sentinel content, the first server the master.
+fn redis_well(group: &Group) -> String {
+    let mut master = true;
+    let letter = |member: &Member| match &member.endpoint {
+        Endpoint::Redis(target) if target.sentinel => 's',
+        _ if std::mem::take(&mut master) => 'm',
+        _ => 'r',
+    };
+    group.members.iter().map(letter).collect()
+}
+
+/// A Sentinel: `s`, or `c`ut off from the others. A server: the `m`aster, or a `r`eplica.
+fn redis_view(letter: char) -> NodeView {
+    NodeView::Answered(match letter {
+        's' | 'c' => Facts::Sentinel(SentinelFacts {
+            reaches: letter == 's',
+            words: if letter == 's' { "OK" } else { "NOQUORUM" }.to_owned(),
+            master: "world".to_owned(),
+            run_id: "m".to_owned(),
+            epoch: 2,
+            down: false,
+        }),
+        'm' | 'r' => Facts::Redis(RedisFacts {
+            run_id: letter.to_string(),
+            master: letter == 'm',
+            good_replicas: usize::from(letter == 'm'),
+            linked: letter == 'r',
+            offset: 100,
+            ..RedisFacts::default()
+        }),
+        _ => return NodeView::Silent("no answer".to_owned()),
+    })
 }
 
 /// A moment of virtual time as people write it.

@@ -101,8 +101,10 @@ pub fn certificates_until(directory: &Path, (year, month, day): (i32, u8, u8)) -
     let issuer = Issuer::new(ca, ca_key);
 
     let make = |name: &str, purposes: Vec<ExtendedKeyUsagePurpose>| {
-        let mut params =
-            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        // On loopback, and on every host of a `Net`.
+        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        names.extend((1..=8).map(|host| format!("10.77.0.{host}")));
+        let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = purposes;
         params.not_after = rcgen::date_time_ymd(year, month, day);
         let key = KeyPair::generate().unwrap();

@@ -35,6 +35,11 @@ impl Binder<'_> {
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
                 spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
+                spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
+                spec::Cluster::RedisSentinel(Beside { shared, own }) => {
+                    self.redis_sentinel(&name, shared, own, place);
+                }
+                spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }
     }
@@ -213,8 +218,9 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("{} is listed twice in `{name}`", member.endpoint));
             }
         }
-        match members.len() {
-            0 => {
+        let votes = self.clusters[cluster].kind.votes();
+        match members.len() + self.clusters[cluster].kind.arbitrators() {
+            _ if members.is_empty() => {
                 self.mistakes.error(place, format!("`{name}` has no members"));
                 return;
             }
@@ -222,12 +228,12 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("`{name}` has {n} members; at most {MEMBERS_MAX}"));
                 return;
             }
-            n if self.clusters[cluster].kind.votes() && n < 3 => {
+            n if votes && n < 3 => {
                 self.mistakes
                     .warn(place, format!("`{name}` has {n} voters: it can never afford to lose one"))
                     .help("it counts as `degraded` even at its best; list every voter, three or more");
             }
-            n if self.clusters[cluster].kind.votes() && n % 2 == 0 => {
+            n if votes && n % 2 == 0 => {
                 self.mistakes.warn(place, format!("`{name}` has {n} voters: no safer than {}", n - 1));
             }
             _ => {}

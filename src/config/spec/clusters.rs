@@ -18,6 +18,9 @@ pub enum Cluster {
     #[serde(rename = "zookeeper")]
     ZooKeeper(Framed<ZooKeeper>),
     Postgres(Framed<Postgres>),
+    Galera(Framed<Galera>),
+    MysqlGr(Framed<MysqlGr>),
+    RedisSentinel(Framed<RedisSentinel>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -85,6 +88,44 @@ pub struct Application {
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     pub user: String,
+    pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Galera {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub arbitrators: usize,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct MysqlGr {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSentinel {
+    pub master: String,
+    #[serde(default)]
+    pub servers: RedisLogin,
+    #[serde(default)]
+    pub sentinels: RedisLogin,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisLogin {
+    pub user: Option<Placed<String>>,
     pub password: Option<SecretRef>,
 }
 

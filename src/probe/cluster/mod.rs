@@ -4,7 +4,11 @@
 mod api;
 mod consul;
 mod etcd;
+mod galera;
+mod mysql;
+mod mysql_gr;
 mod postgres;
+mod redis;
 mod zookeeper;
 
 use std::time::Duration;
@@ -43,6 +47,15 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::status(net, options, address, timeout).await
+        }
+        (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
+            redis::status(net, options, target, timeout).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::status(net, options, address, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -63,7 +76,9 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
-        ClusterKind::Postgres(_) => None,
+        ClusterKind::Galera(options) => Some(options.linearizable_timeout),
+        ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
     }
 }
 
@@ -74,6 +89,12 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
+        }
+        (ClusterKind::Galera(options), Endpoint::Port(address)) => {
+            galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
+            mysql_gr::linearizable(net, options, address).await
         }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }
