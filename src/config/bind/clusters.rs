@@ -131,6 +131,7 @@ impl Binder<'_> {
             fall: frame.fall,
             jitter: frame.jitter.clone(),
             source: frame.source.clone(),
+            ..spec::Schedule::default()
         };
         self.schedule(&given, place, self.defaults)
     }
