@@ -32,6 +32,15 @@ pub struct Phases {
     pub secured: Option<Duration>,
     /// The first byte of an answer came.
     pub heard: Option<Duration>,
+    /// The connection was refused.
+    pub refused: Option<Duration>,
+}
+
+impl Phases {
+    /// Something came back from there, be it a refusal.
+    pub fn is_answered(&self) -> bool {
+        self.connected.or(self.heard).or(self.refused).is_some()
+    }
 }
 
 impl Phases {
@@ -199,7 +208,11 @@ impl Contact {
         }
         // What speaks of the target tells more than that we have, say, no IPv6.
         let told = failures.iter().position(|failure| failure.class != Class::Unmeasured).unwrap_or(0);
-        Err(failures.swap_remove(told))
+        let failure = failures.swap_remove(told);
+        if failure.class == Class::Refused {
+            self.phases.refused = Some(self.took());
+        }
+        Err(failure)
     }
 
     async fn connect_to(
