@@ -1,7 +1,7 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, component, postgres, raft, sentinel, shards};
+use super::{Judgement, Round, Standing, component, peers, postgres, raft, sentinel, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -12,7 +12,9 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Consul(_)
         | ClusterKind::ZooKeeper(_)
         | ClusterKind::Nats(_)
+        | ClusterKind::Kafka(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)
         }

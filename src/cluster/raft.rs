@@ -201,7 +201,10 @@ fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
         // Equal terms: the one that more voters name.
         .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
     let followers = answered.iter().filter(|voter| names(voter, (term, name))).map(|(position, _)| *position);
-    let own_word = answered.iter().find(|(_, facts)| facts.member == name && leads(facts));
+    let own_word = answered
+        .iter()
+        .filter(|voter| names(voter, (term, name)))
+        .find(|(_, facts)| facts.relayed || leads(facts));
     Some(Leader {
         name: name.to_owned(),
         term,
@@ -311,7 +314,7 @@ pub(super) fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Stand
     }
 }
 
-/// A minority knows of no leader, and the others say nothing: they may well go on where only we
+/// A minority has no majority behind it, and the others say nothing: they may well go on where only we
 /// cannot see them, so that nothing is known of the regions they are in.
 pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
     let heard = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
@@ -322,7 +325,7 @@ pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Stand
     for (member, _) in members().filter(|(member, _)| !spoke.contains(&member.region)) {
         let local = members().filter(|(other, _)| other.region == member.region).map(|(_, view)| view);
         let words = Absent::count(local).words();
-        let words = format!("its voters: {words}; a minority elsewhere knows of no leader");
+        let words = format!("its voters: {words}; a minority elsewhere has no majority");
         regions.insert(member.region, (Standing::Unknown, words));
     }
     regions

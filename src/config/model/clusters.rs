@@ -51,6 +51,10 @@ pub enum ClusterKind {
     RaftHttp(Box<RaftHttpOptions>),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
+    /// RabbitMQ 3.10 and later: quorum queues, over its management API.
+    Rabbitmq(RabbitmqOptions),
+    /// Kafka 3.3 and later in KRaft mode, in its own protocol.
+    Kafka(KafkaOptions),
     /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
     Galera(GaleraOptions),
     /// MySQL Group Replication, InnoDB Cluster.
@@ -69,6 +73,8 @@ impl ClusterKind {
             Self::Nats(_) => "nats",
             Self::RaftHttp(_) => "raft_http",
             Self::Postgres(_) => "postgres",
+            Self::Rabbitmq(_) => "rabbitmq",
+            Self::Kafka(_) => "kafka",
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
@@ -86,6 +92,8 @@ impl ClusterKind {
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
+            Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
+            Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
             Self::Postgres(_) | Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
@@ -95,7 +103,7 @@ impl ClusterKind {
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Galera(_) | Self::MysqlGr(_) => true,
+            Self::Rabbitmq(_) | Self::Galera(_) | Self::MysqlGr(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
             Self::RedisSentinel(_) => false,
             Self::Postgres(_) => false,
@@ -106,9 +114,10 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
+            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
-            Self::Postgres(_) => false,
+            Self::Postgres(_) | Self::Rabbitmq(_) => false,
         }
     }
 }
@@ -202,6 +211,49 @@ pub struct EtcdOptions {
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
     pub linearizable_timeout: Duration,
+}
+
+/// How to talk to RabbitMQ.
+#[derive(Clone, Debug, Default)]
+pub struct RabbitmqOptions {
+    /// Of the management API; user and password are those of AMQP too.
+    pub access: Access,
+    /// Only queues of this virtual host.
+    pub vhost: Option<String>,
+    /// Only queues with these names; a name that ends in `*` stands for all that begin so.
+    pub queues: Vec<String>,
+    /// How many of them may be lost.
+    pub parts_lost_max: LostMax,
+    /// The queue whose confirmations prove a quorum.
+    pub publish: Option<RabbitmqPublish>,
+}
+
+/// A quorum queue that a message is published to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RabbitmqPublish {
+    /// Its name.
+    pub queue: String,
+    /// Its virtual host.
+    pub vhost: String,
+    /// Where AMQP is spoken, on the host of the management API.
+    pub port: u16,
+    /// Over TLS.
+    pub tls: bool,
+    /// The budget of a publish with its confirmation.
+    pub timeout: Duration,
+}
+
+/// How to talk to Kafka.
+#[derive(Clone, Debug, Default)]
+pub struct KafkaOptions {
+    /// Whom to trust over TLS; user and password for SASL/PLAIN.
+    pub access: Access,
+    /// Over TLS.
+    pub tls: bool,
+    /// Only these topics; a name that ends in `*` stands for all that begin so.
+    pub topics: Vec<String>,
+    /// How many of their partitions may be lost.
+    pub parts_lost_max: LostMax,
 }
 
 /// How to talk to Consul servers.

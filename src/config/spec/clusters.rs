@@ -21,6 +21,8 @@ pub enum Cluster {
     Nats(Framed<Nats>),
     RaftHttp(Framed<RaftHttp>),
     Postgres(Framed<Postgres>),
+    Rabbitmq(Framed<Rabbitmq>),
+    Kafka(Framed<Kafka>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
@@ -147,6 +149,41 @@ pub struct Application {
 pub struct Proof {
     pub user: String,
     pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Rabbitmq {
+    pub user: String,
+    pub password: SecretRef,
+    pub tls: Option<Tls>,
+    pub vhost: Option<String>,
+    #[serde(default)]
+    pub queues: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub publish: Option<RabbitmqPublish>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RabbitmqPublish {
+    pub queue: Placed<String>,
+    pub vhost: Option<Placed<String>>,
+    pub port: Option<u16>,
+    #[serde(default)]
+    pub tls: bool,
+    pub timeout: Option<Span>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    pub user: Option<String>,
+    pub password: Option<Placed<SecretRef>>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub topics: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -5,10 +5,12 @@ mod api;
 mod consul;
 mod etcd;
 mod galera;
+mod kafka;
 mod mysql;
 mod mysql_gr;
 mod nats;
 mod postgres;
+mod rabbitmq;
 mod raft_http;
 mod redis;
 mod zookeeper;
@@ -53,6 +55,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
+            kafka::status(net, options, address, timeout).await
+        }
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::status(net, options, url, timeout).await
+        }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::status(net, options, address, timeout).await
         }
@@ -80,13 +88,14 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
     }
 }
 
@@ -94,6 +103,9 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::linearizable(net, options, url).await
+        }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
         (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
         (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {

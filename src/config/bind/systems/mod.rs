@@ -2,7 +2,9 @@
 
 mod consul;
 mod galera;
+mod kafka;
 mod mysql_gr;
+mod rabbitmq;
 mod nats;
 mod raft_http;
 mod redis_sentinel;
