@@ -10,6 +10,7 @@ mod component;
 mod judge;
 mod memory;
 mod patroni;
+mod peers;
 mod postgres;
 mod raft;
 mod sentinel;
@@ -23,5 +24,5 @@ pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
     ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PatroniFacts,
-    PatroniMember, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
+    PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
 };

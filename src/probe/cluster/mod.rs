@@ -5,10 +5,14 @@ mod api;
 mod consul;
 mod etcd;
 mod galera;
+mod kafka;
 mod mysql;
 mod mysql_gr;
 mod patroni;
+mod nats;
 mod postgres;
+mod rabbitmq;
+mod raft_http;
 mod redis;
 mod zookeeper;
 
@@ -45,8 +49,18 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::status(net, options, to, timeout).await
         }
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::status(net, options, url, timeout).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::status(net, options, url, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
+        }
+        (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
+            kafka::status(net, options, address, timeout).await
+        }
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::status(net, options, url, timeout).await
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::status(net, options, address, timeout).await
@@ -78,11 +92,17 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::Patroni(_) | ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
+        ClusterKind::Patroni(_)
+        | ClusterKind::RedisSentinel(_)
+        | ClusterKind::Postgres(_)
+        | ClusterKind::Kafka(_) => None,
     }
 }
 
@@ -90,7 +110,14 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::linearizable(net, options, url).await
+        }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::linearizable(net, options, url).await
+        }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
         }

@@ -2,8 +2,12 @@
 
 mod consul;
 mod galera;
+mod kafka;
 mod mysql_gr;
 mod patroni;
+mod rabbitmq;
+mod nats;
+mod raft_http;
 mod redis_sentinel;
 mod zookeeper;
 
