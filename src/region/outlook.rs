@@ -178,6 +178,7 @@ fn host_of_member(endpoint: &Endpoint) -> &str {
         Endpoint::Http(url) => url.host_str().unwrap_or_default(),
         Endpoint::Postgres(target) => &target.address.host,
         Endpoint::Port(at) => &at.host,
+        Endpoint::Redis(target) => &target.address.host,
     }
 }
 
