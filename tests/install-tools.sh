@@ -8,6 +8,7 @@ set -eu
 # package:program, or file, that shows it is there
 wanted="etcd-server:etcd
 etcd-client:etcdctl
+rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server
 postgresql-15:/usr/lib/postgresql/15/bin/postgres
 mariadb-server:mariadbd
 galera-arbitrator-4:garbd

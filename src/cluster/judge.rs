@@ -1,16 +1,20 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, component, postgres, raft, sentinel, shards};
+use super::{Judgement, Round, Standing, component, peers, postgres, raft, sentinel, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
 /// Judges a group by what one round brought.
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
     let mut judgement = match cluster.kind {
-        ClusterKind::Etcd(_) | ClusterKind::Consul(_) | ClusterKind::ZooKeeper(_) => {
-            raft::judge(cluster, group, round, memory, now)
-        }
+        ClusterKind::Etcd(_)
+        | ClusterKind::Consul(_)
+        | ClusterKind::ZooKeeper(_)
+        | ClusterKind::Nats(_)
+        | ClusterKind::Kafka(_)
+        | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)
         }

@@ -9,6 +9,7 @@ mod absent;
 mod component;
 mod judge;
 mod memory;
+mod peers;
 mod postgres;
 mod raft;
 mod sentinel;
@@ -21,6 +22,6 @@ pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
-    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PostgresFacts,
-    RaftFacts, RedisFacts, Round, SentinelFacts,
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PeerFacts,
+    PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
 };

@@ -36,6 +36,16 @@ struct Leader {
     own_word: Option<u64>,
 }
 
+impl Leader {
+    /// Its term after these words, where the system tells one.
+    fn term_words(&self, words: &str) -> String {
+        match self.term {
+            0 => String::new(),
+            term => format!("{words} {term}"),
+        }
+    }
+}
+
 pub(super) fn judge(
     cluster: &Cluster,
     group: &Group,
@@ -64,7 +74,7 @@ pub(super) fn judge(
         agreeing,
         margin: agreeing as i64 - majority as i64,
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
-        term: leader.as_ref().map(|leader| leader.term),
+        term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
         ..Evidence::default()
     };
@@ -191,7 +201,10 @@ fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
         // Equal terms: the one that more voters name.
         .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
     let followers = answered.iter().filter(|voter| names(voter, (term, name))).map(|(position, _)| *position);
-    let own_word = answered.iter().find(|(_, facts)| facts.member == name && leads(facts));
+    let own_word = answered
+        .iter()
+        .filter(|voter| names(voter, (term, name)))
+        .find(|(_, facts)| facts.relayed || leads(facts));
     Some(Leader {
         name: name.to_owned(),
         term,
@@ -246,11 +259,11 @@ fn committing(
     }
     let who = match leader {
         Some(leader) => format!(
-            "{} of {} voters follow {} in term {}",
+            "{} of {} voters follow {}{}",
             leader.followers.len(),
             evidence.voters,
             evidence.leader.as_deref().unwrap_or("a leader"),
-            leader.term
+            leader.term_words(" in term")
         ),
         None => "a linearizable read succeeded".to_owned(),
     };
@@ -301,7 +314,7 @@ pub(super) fn nobody_answers(absent: &Absent, complaint: Option<&str>) -> (Stand
     }
 }
 
-/// A minority knows of no leader, and the others say nothing: they may well go on where only we
+/// A minority has no majority behind it, and the others say nothing: they may well go on where only we
 /// cannot see them, so that nothing is known of the regions they are in.
 pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Standing, String)> {
     let heard = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
@@ -312,7 +325,7 @@ pub(super) fn unheard(group: &Group, round: &Round) -> BTreeMap<RegionId, (Stand
     for (member, _) in members().filter(|(member, _)| !spoke.contains(&member.region)) {
         let local = members().filter(|(other, _)| other.region == member.region).map(|(_, view)| view);
         let words = Absent::count(local).words();
-        let words = format!("its voters: {words}; a minority elsewhere knows of no leader");
+        let words = format!("its voters: {words}; a minority elsewhere has no majority");
         regions.insert(member.region, (Standing::Unknown, words));
     }
     regions
@@ -352,7 +365,7 @@ fn regions(
             rejoined(memory, region, &round.views[*position], (verdict, reason))
         } else if answered.iter().any(|(position, _)| local.contains(position)) {
             let since = now.since(*memory.cut_off.entry(region).or_insert(now));
-            let words = format!("its voters are cut off from the leader of term {}", leader.term);
+            let words = format!("its voters are cut off from the leader{}", leader.term_words(" of term"));
             match since <= cluster.time_to_truth {
                 true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
                 false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),

@@ -80,6 +80,11 @@ impl Shards {
         shards
     }
 
+    /// All of it, on one line for a person.
+    pub fn words(&self) -> String {
+        format!("{} parts, {} lost, {} critical", self.total, self.lost, self.critical)
+    }
+
     /// Worse first by share of what is lost, then by what is critical.
     fn badness(&self) -> (u64, u64) {
         const PER: u64 = 1_000_000;
@@ -107,6 +112,7 @@ impl Shards {
 fn within(facts: &Facts, evidence: &Evidence) -> bool {
     match facts {
         Facts::Raft(raft) => raft.leader.is_some() && Some(raft.term) == evidence.term,
+        Facts::Peer(peer) => peer.sees.len() > evidence.voters / 2,
         _ => true,
     }
 }

@@ -1,5 +1,6 @@
 //! What one voter told: facts only.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Shards;
@@ -51,6 +52,8 @@ impl NodeView {
                 (false, true) => "fenced",
                 (false, false) => "writer",
             },
+            Self::Answered(Facts::Peer(facts)) if facts.sees.len() > 1 => "among others",
+            Self::Answered(Facts::Peer(_)) => "alone",
             Self::Answered(Facts::Component(facts)) => match (&facts.view, facts.ready) {
                 (None, _) => "outside",
                 (Some(_), false) => "joining",
@@ -81,6 +84,8 @@ pub enum Facts {
     Raft(RaftFacts),
     /// A PostgreSQL server.
     Postgres(PostgresFacts),
+    /// A member of a group without a leader.
+    Peer(PeerFacts),
     /// A member of a group that agrees on who belongs to it.
     Component(ComponentFacts),
     /// A Redis Sentinel.
@@ -113,6 +118,11 @@ impl Facts {
                 Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
                 some("system", facts.system),
             ],
+            Self::Peer(facts) => vec![
+                Some(format!("is {}", facts.member)),
+                Some(format!("sees {}", facts.sees.iter().cloned().collect::<Vec<_>>().join(", "))),
+                (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
+            ],
             Self::Component(facts) => vec![
                 Some(match &facts.view {
                     Some(view) => format!("membership {} of {}", view.number, view.size),
@@ -140,13 +150,15 @@ impl Facts {
                 some("offset", facts.offset),
             ],
         };
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let parts = parts.into_iter().chain([self.shards().map(Shards::words)]);
+        parts.flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// What it tells of the parts of the system, where it has some.
     pub fn shards(&self) -> Option<&Shards> {
         match self {
             Self::Raft(facts) => facts.shards.as_ref(),
+            Self::Peer(facts) => facts.shards.as_ref(),
             Self::Postgres(_) | Self::Component(_) => None,
             Self::Sentinel(_) | Self::Redis(_) => None,
         }
@@ -172,6 +184,23 @@ pub struct RaftFacts {
     pub applied: u64,
     /// It has no vote.
     pub learner: bool,
+    /// What it complains of.
+    pub errors: Vec<String>,
+    /// The leader itself has answered, through this member: its word counts as the leader's own.
+    pub relayed: bool,
+    /// What it tells of the parts of the system, where it has some.
+    pub shards: Option<Shards>,
+}
+
+/// What a member of a group without a leader says of itself and the others.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeerFacts {
+    /// Which cluster it belongs to.
+    pub cluster: String,
+    /// Its own name.
+    pub member: String,
+    /// Whom it takes to be alive and reachable, itself among them.
+    pub sees: BTreeSet<String>,
     /// What it complains of.
     pub errors: Vec<String>,
     /// What it tells of the parts of the system, where it has some.

@@ -22,6 +22,8 @@ use crate::config::HostPort;
 /// How far a contact got, each as time since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Phases {
+    /// When they began: later than the contact where a redirect was followed.
+    pub begun: Duration,
     /// The name was resolved.
     pub resolved: Option<Duration>,
     /// The TCP connection was open.
@@ -46,7 +48,7 @@ impl Phases {
     /// time worth a word is left out, as is a name that needed no lookup.
     pub fn words(&self) -> String {
         let mut words: Vec<String> = Vec::new();
-        let mut before = Duration::ZERO;
+        let mut before = self.begun;
         for (name, at, least) in [
             ("resolve", self.resolved, Duration::from_millis(1)),
             ("connect", self.connected, Duration::ZERO),
@@ -178,10 +180,12 @@ impl Contact {
     pub async fn connect(&mut self, net: &Net, to: &HostPort, close: Close) -> Result<TcpStream, Failure> {
         let addresses = net.resolver().resolve(&to.host, to.port, self.deadline).await?;
         self.phases.resolved = Some(self.took());
-        self.note("resolve", || {
-            let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            format!("{} → {}", to.host, shown.join(", "))
-        });
+        if to.host.parse::<IpAddr>().is_err() {
+            self.note("resolve", || {
+                let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                format!("{} → {}", to.host, shown.join(", "))
+            });
+        }
         let mut failures: Vec<Failure> = Vec::new();
         for (n, address) in addresses.iter().enumerate() {
             // Each gets its share of the time left, so that one that is silent does not hide

@@ -1,10 +1,11 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for DNS, HTTP, MySQL, PostgreSQL and Redis.
+//! TLS, and clients for AMQP, DNS, HTTP, Kafka, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
 //! the environment: a check that goes through a proxy checks the proxy.
 
+pub mod amqp;
 mod certificate;
 mod clock;
 mod contact;
@@ -12,6 +13,7 @@ pub mod dns;
 mod failure;
 pub mod http;
 pub mod icmp;
+pub mod kafka;
 mod meter;
 pub mod mysql;
 mod net;

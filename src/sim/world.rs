@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
 use crate::cluster::{
-    ComponentFacts, ComponentView, Facts, NodeView, PostgresFacts, RaftFacts, RedisFacts, Round,
+    ComponentFacts, ComponentView, Facts, NodeView, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round,
     SentinelFacts,
 };
 use crate::config::{ClusterKind, Config, Endpoint, Group, Member};
@@ -75,6 +75,7 @@ impl World {
             match (letter, kind) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
+                (letter, ClusterKind::Rabbitmq(_)) => peer_view(&letters, member, letter),
                 (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
                 (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
                     component_view(&letters, member, letter)
@@ -157,6 +158,24 @@ fn raft_view(letters: &str, member: usize, letter: char) -> NodeView {
         applied: if letter == 'b' { 50 } else { 100 },
         ..RaftFacts::default()
     }))
+}
+
+/// Members with a leader's or a follower's letter see each other; `n` sees itself only.
+fn peer_view(letters: &str, member: usize, letter: char) -> NodeView {
+    let together = |letter: char| "Lfb".contains(letter);
+    let sees = letters
+        .chars()
+        .enumerate()
+        .filter(|(other, others)| *other == member || (together(letter) && together(*others)));
+    match letter {
+        'L' | 'f' | 'b' | 'n' => NodeView::Answered(Facts::Peer(PeerFacts {
+            cluster: "world".to_owned(),
+            member: member.to_string(),
+            sees: sees.map(|(other, _)| other.to_string()).collect(),
+            ..PeerFacts::default()
+        })),
+        _ => NodeView::Silent("no answer".to_owned()),
+    }
 }
 
 fn postgres_view(letter: char) -> NodeView {

@@ -6,18 +6,23 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{SilentMeans, UnreachableWriter};
+use crate::config::model::{LostMax, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "read once, and taken apart at once")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
     #[serde(rename = "zookeeper")]
     ZooKeeper(Framed<ZooKeeper>),
+    Nats(Framed<Nats>),
+    RaftHttp(Framed<RaftHttp>),
     Postgres(Framed<Postgres>),
+    Rabbitmq(Framed<Rabbitmq>),
+    Kafka(Framed<Kafka>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
@@ -67,6 +72,61 @@ pub struct ZooKeeper {
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
+pub struct Nats {
+    pub tls: Option<Tls>,
+    pub publish: Option<NatsPublish>,
+    pub streams_lost_max: Option<LostMax>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct NatsPublish {
+    pub subject: Placed<String>,
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub token: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RaftHttp {
+    pub path: Placed<String>,
+    pub body: Option<String>,
+    pub expect: Option<String>,
+    pub pointers: Pointers,
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable: Option<RaftHttpQuorum>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Pointers {
+    pub cluster: Option<Placed<String>>,
+    pub member: Option<Placed<String>>,
+    pub leader: Placed<String>,
+    pub term: Option<Placed<String>>,
+    pub index: Option<Placed<String>>,
+    pub applied: Option<Placed<String>>,
+    pub learner: Option<Placed<String>>,
+    pub voter: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RaftHttpQuorum {
+    pub path: Placed<String>,
+    pub body: Option<String>,
+    pub status: Option<Vec<Node>>,
+    pub expect: Option<String>,
+    pub no_quorum: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Postgres {
     pub password: Option<SecretRef>,
     pub ca: Option<PathBuf>,
@@ -89,6 +149,41 @@ pub struct Application {
 pub struct Proof {
     pub user: String,
     pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Rabbitmq {
+    pub user: String,
+    pub password: SecretRef,
+    pub tls: Option<Tls>,
+    pub vhost: Option<String>,
+    #[serde(default)]
+    pub queues: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub publish: Option<RabbitmqPublish>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RabbitmqPublish {
+    pub queue: Placed<String>,
+    pub vhost: Option<Placed<String>>,
+    pub port: Option<u16>,
+    #[serde(default)]
+    pub tls: bool,
+    pub timeout: Option<Span>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    pub user: Option<String>,
+    pub password: Option<Placed<SecretRef>>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub topics: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
 }
 
 #[derive(Deserialize, Debug)]

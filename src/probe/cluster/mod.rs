@@ -5,9 +5,13 @@ mod api;
 mod consul;
 mod etcd;
 mod galera;
+mod kafka;
 mod mysql;
 mod mysql_gr;
+mod nats;
 mod postgres;
+mod rabbitmq;
+mod raft_http;
 mod redis;
 mod zookeeper;
 
@@ -44,8 +48,18 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::status(net, options, to, timeout).await
         }
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::status(net, options, url, timeout).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::status(net, options, url, timeout).await
+        }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
+        }
+        (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
+            kafka::status(net, options, address, timeout).await
+        }
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::status(net, options, url, timeout).await
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::status(net, options, address, timeout).await
@@ -74,11 +88,14 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) => None,
+        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
     }
 }
 
@@ -86,7 +103,14 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
+            rabbitmq::linearizable(net, options, url).await
+        }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::linearizable(net, options, url).await
+        }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
         }

@@ -2,7 +2,11 @@
 
 mod consul;
 mod galera;
+mod kafka;
 mod mysql_gr;
+mod rabbitmq;
+mod nats;
+mod raft_http;
 mod redis_sentinel;
 mod zookeeper;
 
