@@ -21,12 +21,12 @@ test-long:
 	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked --no-fail-fast
 	cargo test --release --locked --no-fail-fast $(LONG) -- --ignored --test-threads 2
 
-# Looks for inputs that break the answer engine and the zone reader, SECONDS of it for each target.
+# Looks for inputs that break what reads from networks and files, SECONDS of it for each target.
 # Needs the nightly toolchain and `cargo install cargo-fuzz`; the tests run the same targets, on seeds
 # and changed seeds, with neither.
 SECONDS ?= 60
 fuzz:
-	for target in packet zone_file; do \
+	for target in packet proxy tsig zone_file; do \
 	    mkdir -p tests/fuzz/corpus/$$target && \
 	    cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
 	        tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \

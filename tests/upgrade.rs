@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use common::client::{self, Answer};
 use common::daemon::{BINARY, Daemon, Said};
 use common::{ports, until};
+use pointsman::wire::{AskEdns, Message, Name, RecordType, ask_by_edns};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 const NAME: &str = "storefront.gtm.example.com";
@@ -39,6 +40,11 @@ struct World {
 
 impl World {
     fn start(name: &str) -> Self {
+        Self::start_with(name, "")
+    }
+
+    /// `more` is said of the zone.
+    fn start_with(name: &str, more: &str) -> Self {
         let regions = TcpListener::bind("127.0.0.1:0").unwrap();
         let region = regions.local_addr().unwrap();
         let (dns, http) = (ports::free_for_both(), ports::free());
@@ -51,7 +57,7 @@ mode: act
 site: {{name: fra1}}
 listen: {{dns: [\"127.0.0.1:{dns}\"], http: \"127.0.0.1:{http}\", control: control.sock}}
 dns: {{udp_threads: 2}}
-zones: [{{name: gtm.example.com, file: gtm.example.com.zone}}]
+zones: [{{name: gtm.example.com, file: gtm.example.com.zone{more}}}]
 defaults: {{check: {{interval: 500ms, timeout: 400ms, fall: 2, rise: 2}}}}
 regions:
   eu-west: {{layers: {{reach: [{{tcp: {{address: \"{region}\"}}}}]}}}}
@@ -227,6 +233,69 @@ fn an_upgrade_loses_no_query_and_forgets_nothing() {
     // The last one takes orders and writes them.
     world.release("eu-west");
     until("the region to be back", PATIENCE, || client::addresses(world.dns, NAME) == [EU]);
+}
+
+/// Whether an answer comes with its signature.
+fn is_signed(server: SocketAddr) -> bool {
+    let edns = AskEdns { payload: 1232, dnssec_ok: true, ..AskEdns::default() };
+    let query = ask_by_edns(7, &Name::parse(NAME).unwrap(), RecordType::A, Some(&edns));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&query, server).unwrap();
+    let mut buffer = [0; 1500];
+    let len = socket.recv(&mut buffer).unwrap();
+    let answer = Message::read(&buffer[..len]).unwrap();
+    let has = |rtype| answer.sections[0].iter().any(|record| record.rtype == rtype);
+    assert!(has(RecordType::A), "{answer}");
+    has(RecordType::RRSIG)
+}
+
+/// Signing takes a while where zones are large: a successor does it while the old process has the
+/// store, and the old one has no more to do when it goes on.
+#[test]
+fn a_signed_zone_is_signed_before_it_changes_hands() {
+    let world = World::start_with("upgrade-signed", ", dnssec: {parent: {servers: []}}");
+    let signed = || world.daemon.log().matches("dnssec.signed").count();
+    let settled = || world.daemon.status().signed_zones.iter().all(|zone| zone.in_force);
+    until("the keys to be in force", PATIENCE, settled);
+    assert!(is_signed(world.dns) && signed() > 0, "{}", world.daemon.log());
+
+    // One that dies with the store in its hands.
+    let before = signed();
+    install_script(&world.daemon, "echo prepared >&0; read go; exit 3");
+    let said = world.upgrade();
+    assert!(said.code == Some(1) && said.err.contains("ended before it was serving"), "{said}");
+    for _ in 0..10 {
+        assert!(is_signed(world.dns));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    world.drain("us-east");
+    world.release("us-east");
+    assert!(is_signed(world.dns));
+    assert_eq!(signed(), before, "what is signed stays signed: {}", world.daemon.log());
+
+    install(&world.daemon, BINARY.as_ref());
+    let told = world.daemon.log().len();
+    let stop = Arc::<AtomicBool>::default();
+    let watcher = std::thread::spawn({
+        let (stop, server) = (Arc::clone(&stop), world.dns);
+        move || {
+            let mut unsigned = 0;
+            while !stop.load(Ordering::Relaxed) {
+                unsigned += usize::from(!is_signed(server));
+            }
+            unsigned
+        }
+    });
+    successor_of(&world.upgrade());
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(watcher.join().unwrap(), 0, "no answer is without its signature meanwhile");
+    assert!(is_signed(world.dns));
+    let log = world.daemon.log().split_off(told);
+    let at = |event: &str| log.find(event).unwrap_or_else(|| panic!("no {event} in {log}"));
+    assert!(at("daemon.upgrading") < at("dnssec.signed"), "{log}");
+    assert!(at("dnssec.signed") < at("daemon.handing_over"), "{log}");
+    assert_eq!(log.matches("dnssec.signed").count(), 1, "once is enough: {log}");
 }
 
 #[test]

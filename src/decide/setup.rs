@@ -9,7 +9,7 @@ use crate::geo::World;
 use crate::region::{Audience, Guarantee, guarantee};
 use crate::sign::ZoneKeys;
 use crate::table::{Change, Image, Manners};
-use crate::transfer::KeyRing;
+use crate::transfer::TsigKeys;
 use crate::wire::Name;
 use crate::workflow::{Spec, Workflow};
 
@@ -27,7 +27,7 @@ pub struct Setup {
     /// Its workflows, in the order of `config.workflows`.
     pub workflows: Vec<Workflow>,
     /// Keys that messages about zones are signed with; none before [`Setup::armed`].
-    pub tsig: Arc<KeyRing>,
+    pub tsig: Arc<TsigKeys>,
     /// What became of each zone's records since the setup before, in the order of the image;
     /// [`Change::Whole`] for one that is not there.
     pub changes: Vec<Change>,
@@ -71,7 +71,7 @@ impl Setup {
     /// The same with its keys, compared with what it is to follow. It takes as long as looking at
     /// every record does.
     #[must_use]
-    pub fn armed(&self, tsig: Arc<KeyRing>, before: Option<&Setup>) -> Arc<Self> {
+    pub fn armed(&self, tsig: Arc<TsigKeys>, before: Option<&Setup>) -> Arc<Self> {
         let change = |zone: &ZoneFile| {
             let number = self.image.zone(zone.name.as_wire());
             let old = before.and_then(|before| Some((before, before.image.zone(zone.name.as_wire())?)));

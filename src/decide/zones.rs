@@ -18,7 +18,7 @@ use crate::base::Now;
 use crate::config::{Config, DynamicNames, SerialPolicy, ZoneFile};
 use crate::table::{Change, Image, Table};
 use crate::transfer::{
-    History, KeyRing, Records, Serial, Step, ZoneState, Zones, difference, soa_with_serial,
+    History, Records, Serial, Step, TsigKeys, ZoneState, Zones, difference, soa_with_serial,
 };
 use crate::wire::Name;
 
@@ -70,7 +70,7 @@ struct Pending {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ZoneKeeper {
     lives: Vec<Life>,
-    keys: Arc<KeyRing>,
+    keys: Arc<TsigKeys>,
     /// The newest counts, of zones that are gone too: they may be back with the next reload.
     kept: BTreeMap<String, Counter>,
     /// What the table has.

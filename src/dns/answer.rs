@@ -11,7 +11,7 @@ use super::limit::{Kind, Sentence};
 use super::opt::Opt;
 use super::reply::{PLAIN_UDP_PAYLOAD, Reply, UDP_PAYLOAD};
 use super::resolve::{Stop, resolve};
-use super::{signed, transfer};
+use super::{transfer, tsig};
 use crate::config::{CookieHandling, RateLimit};
 use crate::table::Table;
 use crate::wire::{Class, Edns, Fault, Opcode, Query, Question, Rcode, RecordType};
@@ -103,7 +103,7 @@ pub(super) fn reply(
         {
             difference(message, &query, out, table, asker, desk)
         }
-        Ok(query) if query.signed => signed::answer(message, &query, out, table, asker, desk),
+        Ok(query) if query.has_tsig => tsig::answer(message, &query, out, table, asker, desk),
         Ok(Query { question, edns, .. }) => {
             let (mut reply, standing) =
                 start(message, question.octets, edns.as_ref(), out, table, asker, desk)?;
@@ -152,11 +152,11 @@ fn difference(
     let (mut reply, standing) = start(message, query.question.octets, edns, out, table, asker, desk)?;
     // A key shows as much as a cookie does.
     match demand(table, asker, edns, standing) {
-        Demand::Cookie if !query.signed => {
+        Demand::Cookie if !query.has_tsig => {
             reply.set_rcode(Rcode::BADCOOKIE);
             return finish(reply, table, asker, standing, desk);
         }
-        Demand::Connection if !query.signed => {
+        Demand::Connection if !query.has_tsig => {
             reply.cut_short();
             return finish(reply, table, asker, standing, desk);
         }
@@ -176,6 +176,21 @@ fn difference(
     out.get_mut(..answer.len())?.copy_from_slice(&answer);
     desk.counts.add(Counter::TransferUdp);
     Some(answer.len())
+}
+
+/// A word to come over TCP, in place of an answer.
+#[cold]
+pub(super) fn slip(
+    message: &[u8],
+    query: &Query<'_>,
+    out: &mut [u8],
+    table: &Table,
+    asker: &Asker,
+    desk: &mut Desk,
+) -> Option<usize> {
+    let (mut reply, _) = start(message, query.question.octets, query.edns.as_ref(), out, table, asker, desk)?;
+    reply.cut_short();
+    reply.finish(&mut desk.counts)
 }
 
 fn is_notify(message: &[u8]) -> bool {

@@ -50,13 +50,6 @@ impl Packer {
         }
     }
 
-    /// Says that there is more over TCP.
-    pub(super) fn set_truncated(&mut self) {
-        if let Some(flags) = self.octets.get_mut(2) {
-            *flags |= 0x02;
-        }
-    }
-
     /// Whether there is no record in it yet.
     pub(super) fn is_empty(&self) -> bool {
         self.octets.len() == self.head_octets

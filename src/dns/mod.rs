@@ -4,7 +4,7 @@
 //! name and follows CNAMEs (`resolve`), and copies whole sets of records into the caller's
 //! buffer (`reply`), EDNS behind them (`opt`). What it keeps between queries is on the caller's
 //! [`Desk`]. It neither allocates nor locks nor reads a clock, but for questions with a signature
-//! (`signed`). Zones for secondary servers ([`open`]) are messages without end (`transfer`).
+//! (`tsig`). Zones for secondary servers ([`open`]) are messages without end (`transfer`).
 
 mod answer;
 mod chaos;
@@ -19,8 +19,8 @@ mod opt;
 mod reply;
 mod resolve;
 mod seal;
-mod signed;
 mod transfer;
+mod tsig;
 
 pub use answer::{Asker, Transport, answer};
 pub use counts::{COUNTERS, Counter, Counts};

@@ -148,7 +148,7 @@ fn grant(
 ) -> Opened {
     let asked = ShowName(query.question.name).to_string();
     let head = head(message, &query.question);
-    let checked = if query.signed { check(message, table.zones().keys(), now) } else { Checked::Unsigned };
+    let checked = if query.has_tsig { check(message, table.zones().keys(), now) } else { Checked::Unsigned };
     let refuse = |rcode: Rcode, signer: Option<Signer>, why: String| {
         let mut reply = Packer::new(&head, usize::from(PLAIN_UDP_PAYLOAD));
         reply.set_rcode(rcode);

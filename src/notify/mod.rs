@@ -25,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::NotifyTarget;
 use crate::io::Clock;
-use crate::transfer::{KeyRing, Signer, ZoneState, Zones};
+use crate::transfer::{Signer, TsigKeys, ZoneState, Zones};
 use crate::wire::Name;
 
 /// A server is told so often until it answers: after 2, 4, 8, 16 and 32 seconds again (RFC 1996
@@ -121,7 +121,7 @@ impl Crier {
     }
 
     /// Sends somebody to each server of a zone that has changed.
-    fn look(&mut self, zone: &Arc<ZoneState>, keys: &Arc<KeyRing>, running: &mut JoinSet<()>) {
+    fn look(&mut self, zone: &Arc<ZoneState>, keys: &Arc<TsigKeys>, running: &mut JoinSet<()>) {
         if zone.rules.notify.is_empty()
             || zone.withheld.is_some()
             || self.told.get(&zone.name) == Some(&zone.soa)
@@ -150,7 +150,7 @@ impl Crier {
 struct Errand {
     zone: Arc<ZoneState>,
     target: NotifyTarget,
-    keys: Arc<KeyRing>,
+    keys: Arc<TsigKeys>,
     local: Arc<[IpAddr]>,
     tally: Arc<Tally>,
 }

@@ -63,7 +63,7 @@ pub(super) struct Seat {
 
 /// Why a connection was closed, other than by its client or for idleness.
 #[derive(Debug)]
-pub(super) struct Broken;
+pub struct Broken;
 
 impl Hall {
     pub(super) fn new(

@@ -11,7 +11,7 @@ pub mod mmsg;
 mod door;
 mod hall;
 mod https;
-mod proxy;
+pub mod proxy;
 mod published;
 mod quic;
 mod secure;
@@ -21,6 +21,7 @@ mod stream;
 mod streams;
 mod udp;
 
+pub use hall::Broken;
 pub use secure::renew;
 pub use server::Server;
 pub use socket::{BindError, Sockets};

@@ -24,7 +24,10 @@ const REST_OCTETS_MAX: usize = 2048;
 
 /// Reads what the balancer says, and no octet more: the client's address, or none if the balancer
 /// speaks for itself.
-pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, Broken> {
+///
+/// # Errors
+/// The stream ends before that, or something else was said.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, Broken> {
     let mut head = [0; HEAD_OCTETS];
     stream.read_exact(&mut head).await.map_err(|_| Broken)?;
     let len = rest_octets(&head)?;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::base::Mistakes;
 use crate::config::Config;
 use crate::io::read_secret_now;
-use crate::transfer::{Key, KeyRing, SECRET_OCTETS_MIN};
+use crate::transfer::{Key, SECRET_OCTETS_MIN, TsigKeys};
 use crate::wire::Base64;
 
 /// Reads the secret of every key that a configuration names.
 ///
 /// # Errors
 /// Every secret that is not where it should be, or is none; the value is never told.
-pub fn load_transfer_keys(config: &Config) -> Result<Arc<KeyRing>, Mistakes> {
+pub fn load_transfer_keys(config: &Config) -> Result<Arc<TsigKeys>, Mistakes> {
     let mut mistakes = Mistakes::default();
     let mut keys = Vec::new();
     for key in &config.keys {
@@ -43,5 +43,5 @@ pub fn load_transfer_keys(config: &Config) -> Result<Arc<KeyRing>, Mistakes> {
             keys.push(Key::new(key.name.clone(), key.algorithm, &octets));
         }
     }
-    mistakes.unless_fatal(Some(Arc::new(KeyRing::new(keys)))).map(|(ring, _)| ring)
+    mistakes.unless_fatal(Some(Arc::new(TsigKeys::new(keys)))).map(|(ring, _)| ring)
 }

@@ -62,9 +62,9 @@ impl fmt::Debug for Key {
 
 /// All keys.
 #[derive(Clone, Debug, Default)]
-pub struct KeyRing(Vec<Arc<Key>>);
+pub struct TsigKeys(Vec<Arc<Key>>);
 
-impl KeyRing {
+impl TsigKeys {
     /// Takes keys in.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Self {
         Self(keys.into_iter().map(Arc::new).collect())

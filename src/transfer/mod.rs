@@ -13,7 +13,7 @@ mod signature;
 mod zones;
 
 pub use history::{Difference, History, Step};
-pub use key::{Key, KeyRing, SECRET_OCTETS_MIN};
+pub use key::{Key, SECRET_OCTETS_MIN, TsigKeys};
 pub use record::{Record, Records, difference, push_record, soa_with_serial};
 pub use serial::Serial;
 pub use signature::{Checked, FUDGE, Signature, Signer, TsigError, check};

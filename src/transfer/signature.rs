@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ring::hmac;
 
-use super::key::{Key, KeyRing};
+use super::key::{Key, TsigKeys};
 use crate::wire::{Class, HEADER_OCTETS, Rcode, Tsig};
 
 /// Clocks may be this many seconds apart (RFC 8945 §10 recommends 300).
@@ -79,7 +79,7 @@ pub struct Signer {
 }
 
 /// Looks at a request. `now` is in seconds since 1970.
-pub fn check(message: &[u8], keys: &KeyRing, now: u64) -> Checked {
+pub fn check(message: &[u8], keys: &TsigKeys, now: u64) -> Checked {
     let (at, tsig) = match Tsig::find(message) {
         Ok(Some(found)) => found,
         Ok(None) => return Checked::Unsigned,
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn each_algorithm_signs_and_verifies() {
         for algorithm in [TsigAlgorithm::Sha256, TsigAlgorithm::Sha384, TsigAlgorithm::Sha512] {
-            let ring = KeyRing::new([key("k", algorithm, 1)]);
+            let ring = TsigKeys::new([key("k", algorithm, 1)]);
             let key = ring.find(b"\x01k\x00").unwrap();
             let (plain, message, asker) = request(key, NOW);
             assert_eq!(message.len() - plain.len(), asker.octets());
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    fn error(message: &[u8], ring: &KeyRing, now: u64) -> Option<TsigError> {
+    fn error(message: &[u8], ring: &TsigKeys, now: u64) -> Option<TsigError> {
         match check(message, ring, now) {
             Checked::Bad { error, .. } => Some(error),
             _ => None,
@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_apart() {
-        let ring = KeyRing::new([key("k", TsigAlgorithm::Sha256, 1), key("other", TsigAlgorithm::Sha512, 1)]);
+        let ring =
+            TsigKeys::new([key("k", TsigAlgorithm::Sha256, 1), key("other", TsigAlgorithm::Sha512, 1)]);
         let right = Arc::clone(ring.find(b"\x01k\x00").unwrap());
         let (_, message, _) = request(&right, NOW);
         assert!(matches!(check(&message, &ring, NOW - 300), Checked::Good(_)));
@@ -322,7 +323,7 @@ mod tests {
 
     #[test]
     fn short_signatures_are_refused() {
-        let ring = KeyRing::new([key("k", TsigAlgorithm::Sha256, 1)]);
+        let ring = TsigKeys::new([key("k", TsigAlgorithm::Sha256, 1)]);
         let (plain, message, _) = request(ring.find(b"\x01k\x00").unwrap(), NOW);
         let (_, tsig) = Tsig::find(&message).unwrap().unwrap();
         let cut = |len: usize, first: u8| {
@@ -347,7 +348,7 @@ mod tests {
 
     #[test]
     fn refusals_say_what_is_wrong_and_are_signed_where_they_can_be() {
-        let ring = KeyRing::new([key("k", TsigAlgorithm::Sha256, 1)]);
+        let ring = TsigKeys::new([key("k", TsigAlgorithm::Sha256, 1)]);
         let key = ring.find(b"\x01k\x00").unwrap();
         let (plain, message, asker) = request(key, NOW);
         let refuse = |checked: Checked, now: u64| {
@@ -369,7 +370,7 @@ mod tests {
         let covered = asker.covered(&tsig.stripped(&reply, at), &tsig);
         let covered = covered[..covered.len() - 8].to_vec();
         assert!(hmac::verify(key.secret(), &[covered, variables(&tsig)].concat(), &tsig.mac).is_ok());
-        let strange = KeyRing::default();
+        let strange = TsigKeys::default();
         let (_, tsig) = refuse(check(&message, &strange, NOW), NOW);
         assert_eq!((tsig.error, tsig.mac.len(), tsig.other.len()), (17, 0, 0));
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::history::History;
-use super::key::KeyRing;
+use super::key::TsigKeys;
 use super::record::Records;
 use super::serial::Serial;
 use crate::config::TransferRules;
@@ -49,14 +49,14 @@ impl ZoneState {
 #[derive(Clone, Debug, Default)]
 pub struct Zones {
     list: Vec<Arc<ZoneState>>,
-    keys: Arc<KeyRing>,
+    keys: Arc<TsigKeys>,
     /// Whether the serial of any is not the image's: if not, no answer needs a second look.
     any_moved: bool,
 }
 
 impl Zones {
     /// Puts them together, in the order of the image.
-    pub fn new(list: Vec<Arc<ZoneState>>, keys: Arc<KeyRing>) -> Self {
+    pub fn new(list: Vec<Arc<ZoneState>>, keys: Arc<TsigKeys>) -> Self {
         let any_moved = list.iter().any(|zone| zone.moved);
         Self { list, keys, any_moved }
     }
@@ -72,7 +72,7 @@ impl Zones {
     }
 
     /// The keys.
-    pub fn keys(&self) -> &Arc<KeyRing> {
+    pub fn keys(&self) -> &Arc<TsigKeys> {
         &self.keys
     }
 

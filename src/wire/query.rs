@@ -29,7 +29,7 @@ pub struct Query<'a> {
     /// EDNS, if the client speaks it.
     pub edns: Option<Edns<'a>>,
     /// The last record is a TSIG record; it has not been looked at.
-    pub signed: bool,
+    pub has_tsig: bool,
 }
 
 /// What is asked. It stands right behind the header, so a name in a reply can point to its
@@ -107,13 +107,13 @@ impl<'a> Query<'a> {
             records = Record::read(records).ok_or(malformed(None))?.1;
         }
         let mut edns: Option<(Edns<'a>, Record<'a>)> = None;
-        let mut signed = false;
+        let mut has_tsig = false;
         for _ in 0..u16::from_be_bytes([ar_high, ar_low]) {
             let told_edns = edns.map(|(edns, _)| edns);
             let (record, after) = Record::read(records).ok_or(malformed(told_edns))?;
             records = after;
             // Nothing comes behind a signature (RFC 8945 §5.1).
-            if signed {
+            if has_tsig {
                 return Err(malformed(told_edns));
             }
             if record.rtype == RecordType::OPT {
@@ -122,12 +122,12 @@ impl<'a> Query<'a> {
                 }
                 edns = Some((Edns::without_options(&record), record));
             } else {
-                signed = record.rtype == RecordType::TSIG;
+                has_tsig = record.rtype == RecordType::TSIG;
             }
         }
         let Some((mut edns, opt)) = edns else {
             return if records.is_empty() {
-                Ok(Query { question, edns: None, signed })
+                Ok(Query { question, edns: None, has_tsig })
             } else {
                 Err(malformed(None))
             };
@@ -139,7 +139,7 @@ impl<'a> Query<'a> {
             return Err(told(Rcode::BADVERS, Some(question), Some(edns)));
         }
         edns.options = Options::read(opt.data).map_err(|_| malformed(Some(edns)))?;
-        Ok(Query { question, edns: Some(edns), signed })
+        Ok(Query { question, edns: Some(edns), has_tsig })
     }
 }
 

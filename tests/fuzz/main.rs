@@ -16,6 +16,8 @@ mod zoo;
 /// So many inputs are made of the seeds of a target.
 const PACKETS: u32 = 40_000;
 const ZONE_FILES: u32 = 2_500;
+const SIGNATURES: u32 = 20_000;
+const PROXY_HEADERS: u32 = 40_000;
 /// No made-up input is longer than this.
 const INPUT_OCTETS_MAX: usize = 4096;
 
@@ -87,4 +89,16 @@ fn packets() {
 #[test]
 fn zone_files() {
     feed("zone_file", ZONE_FILES, targets::zone_file);
+}
+
+#[test]
+fn signatures() {
+    // Nobody finds a good one by chance.
+    assert_eq!(seeds("tsig").iter().filter(|seed| targets::is_signed_well(seed)).count(), 4);
+    feed("tsig", SIGNATURES, targets::tsig);
+}
+
+#[test]
+fn proxy_headers() {
+    feed("proxy", PROXY_HEADERS, targets::proxy);
 }

@@ -2,11 +2,17 @@
 //! outcome is asserted. `main.rs` runs them on the stable toolchain, `fuzz_targets` under cargo-fuzz.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use pointsman::base::{Generation, Named, Source};
+use pointsman::config::TsigAlgorithm;
 use pointsman::dns::{Asker, Desk, Transport, answer};
+use pointsman::serve::proxy;
 use pointsman::table::{Image, Table};
-use pointsman::wire::{HEADER_OCTETS, Message, Name, Rcode, RecordType, ask, suffixes};
+use pointsman::transfer::{Checked, Key, Signer, TsigKeys, check};
+use pointsman::wire::{HEADER_OCTETS, Message, Name, Rcode, RecordType, Tsig, ask, suffixes};
 use pointsman::zone;
 
 /// The longest answer over UDP, whatever the client takes.
@@ -88,4 +94,80 @@ fn ask_for(table: &Table, name: &[u8], rtype: RecordType) {
     let reply = Message::read(&cut[..short]).unwrap_or_else(|why| panic!("{why}: {name} {rtype}"));
     let is_truncated = reply.flag_words().any(|word| word == "tc");
     assert!(!is_truncated || len > UDP_MAX, "{name} {rtype}: all of it would fit");
+}
+
+/// The seeds were signed then, with [`tsig_key`].
+const SIGNED_AT: u64 = 1_800_000_000;
+
+fn tsig_key() -> Key {
+    let name = Name::parse("fuzz.key").expect("it is a name");
+    Key::new(name, TsigAlgorithm::Sha256, &[7; 32])
+}
+
+/// Whether a request is signed well.
+pub fn is_signed_well(input: &[u8]) -> bool {
+    matches!(check(input, &TsigKeys::new([tsig_key()]), SIGNED_AT), Checked::Good(_))
+}
+
+/// A request with a signature, or without: as it came, and signed by us.
+pub fn tsig(input: &[u8]) {
+    let (key, keys) = (Arc::new(tsig_key()), TsigKeys::new([tsig_key()]));
+    let found = Tsig::find(input);
+    let checked = check(input, &keys, SIGNED_AT);
+    match &checked {
+        Checked::Good(signature) => {
+            let at = found.as_ref().ok().and_then(|found| Some(found.as_ref()?.0));
+            assert_eq!(Some(signature.request.len()), at, "the rest is the signature");
+        }
+        Checked::Unsigned => assert!(matches!(found, Ok(None))),
+        Checked::Malformed => {}
+        Checked::Bad { .. } => assert!(matches!(found, Ok(Some(_)))),
+    }
+    let refused = input.get(..HEADER_OCTETS).filter(|_| matches!(checked, Checked::Bad { .. }));
+    if let Some(header) = refused {
+        let mut reply = [&header[..4], &[0; 8]].concat();
+        checked.refusal(&mut reply, SIGNED_AT);
+        let reply = Message::read(&reply).unwrap_or_else(|why| panic!("{why}: {input:?}"));
+        assert_eq!(reply.rcode(), Rcode::NOTAUTH);
+    }
+    // What is signed here is good and comes back as it was; with any bit turned it is not.
+    let is_full = input.get(10..12) == Some(&[0xff, 0xff]);
+    if input.len() < HEADER_OCTETS || is_full || !matches!(found, Ok(None)) {
+        return;
+    }
+    let mut signed = input.to_vec();
+    Signer::of_request(&key).sign(&mut signed, SIGNED_AT);
+    // Whatever follows the last record of a message is not told from the signature.
+    if let Checked::Good(signature) = check(&signed, &keys, SIGNED_AT) {
+        assert_eq!(signature.request, input);
+        // The id is not signed: servers on the way may change it (RFC 8945 §5.3.1).
+        let at = 2 + usize::from(input[0]) % (input.len() - 2);
+        signed[at] ^= 1 << (input[1] & 7);
+        assert!(!matches!(check(&signed, &keys, SIGNED_AT), Checked::Good(_)), "octet {at} is not signed");
+    } else {
+        assert!(Message::read(input).is_err(), "a sound message was signed in vain");
+    }
+}
+
+/// What a load balancer says first.
+pub fn proxy(input: &[u8]) {
+    let mut rest = input;
+    let told = {
+        let reading = pin!(proxy::read(&mut rest));
+        match std::future::Future::poll(reading, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(told) => told,
+            Poll::Pending => panic!("octets in memory are never waited for"),
+        }
+    };
+    let taken = input.len() - rest.len();
+    let Ok(client) = told else { return };
+    // All that it said of its length, and no octet more.
+    let length = usize::from(u16::from_be_bytes([input[14], input[15]]));
+    assert_eq!(taken, 16 + length);
+    assert!(length <= 2048 && input.starts_with(b"\r\n\r\n\0\r\nQUIT\n"));
+    if let Some(client) = client {
+        assert_eq!(input[12], 0x21, "a balancer that speaks for itself has no client");
+        assert_eq!(client, client.to_canonical());
+        assert!(length >= if input[13] == 0x11 { 12 } else { 36 });
+    }
 }

@@ -10,7 +10,7 @@ use pointsman::base::{Generation, Named, Source};
 use pointsman::config::{Permission, TransferRules, TsigAlgorithm};
 use pointsman::dns::{Asker, Counter, Desk, Opened, Transport, answer, open};
 use pointsman::table::{Change, Image, Table, lines};
-use pointsman::transfer::{History, Key, KeyRing, Records, Signer, Step, ZoneState, Zones};
+use pointsman::transfer::{History, Key, Records, Signer, Step, TsigKeys, ZoneState, Zones};
 use pointsman::wire::{Message, Name, Rcode, RecordType, ask};
 
 use crate::zoo;
@@ -229,7 +229,7 @@ fn limited(dns: &str) -> (Table, Arc<Key>) {
     let mut state = ZoneState::new(Name::parse("x.test").unwrap(), Arc::new(rules), new.soa(0));
     Arc::make_mut(&mut state.history).push(step(&old, &new));
     let key = || Key::new(Name::parse("k").unwrap(), TsigAlgorithm::Sha256, &[7; 32]);
-    let zones = Zones::new(vec![Arc::new(state)], Arc::new(KeyRing::new([key()])));
+    let zones = Zones::new(vec![Arc::new(state)], Arc::new(TsigKeys::new([key()])));
     let manners = zoo::manners("offer", dns);
     let table = Table::new(Generation(1), new, Vec::new()).with_zones(Arc::new(zones));
     (table.with_manners(Arc::new(manners)), Arc::new(key()))

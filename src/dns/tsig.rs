@@ -2,9 +2,8 @@
 //! answer signed. Rare, and the one kind of question that allocates; without a key nobody gets
 //! further than a refusal.
 
-use super::answer::{Asker, judge, limit, reply};
+use super::answer::{Asker, judge, limit, reply, slip};
 use super::cookie::Standing;
-use super::counts::Counter;
 use super::desk::Desk;
 use super::limit::{Kind, Sentence};
 use super::message::Packer;
@@ -44,15 +43,7 @@ pub(super) fn answer(
             packer.set_rcode(rcode);
             match judge((Kind::Error, 0), table, asker, Standing::Stranger, desk) {
                 Sentence::Send => {}
-                Sentence::Slip => {
-                    packer.set_rcode(Rcode::NOERROR);
-                    packer.set_truncated();
-                    let answer = packer.finish(query.edns.is_some());
-                    desk.counts.add_rcode(Rcode::NOERROR);
-                    desk.counts.add(Counter::Truncated);
-                    out.get_mut(..answer.len())?.copy_from_slice(&answer);
-                    return Some(answer.len());
-                }
+                Sentence::Slip => return slip(message, query, out, table, asker, desk),
                 Sentence::Drop => return None,
             }
             let mut answer = packer.finish(query.edns.is_some());
