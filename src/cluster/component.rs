@@ -443,7 +443,13 @@ mod tests {
                 cluster: Cluster {
                     kind: ClusterKind::Galera(options),
                     groups: vec![GroupId(0)],
-                    schedule: Schedule { interval: SECOND, timeout: SECOND, rise: 2, fall: 2 },
+                    schedule: Schedule {
+                        interval: SECOND,
+                        timeout: SECOND,
+                        rise: 2,
+                        fall: 2,
+                        ..Schedule::DEFAULT
+                    },
                     time_to_truth: 5 * SECOND,
                     silent_means: SilentMeans::Unknown,
                     place: Place::whole(&Source::new("", "")),
