@@ -47,6 +47,7 @@ deny:
 bench:
 	cargo bench --bench udp_load
 	cargo bench --bench table
+	cargo bench --bench checks
 
 # The same beside gdnsd, Knot, NSD, PowerDNS and BIND, which it installs (about 20 minutes).
 bench-peers:

@@ -9,7 +9,8 @@ set -eu
 # release:package:program in it:name that the tests know it by
 wanted="bullseye:consul:usr/bin/consul:consul
 trixie:nats-server:usr/sbin/nats-server:nats-server-2.10
-trixie:etcd-server:usr/bin/etcd:etcd-3.5"
+trixie:etcd-server:usr/bin/etcd:etcd-3.5
+sid:nats-server:usr/sbin/nats-server:nats-server-new"
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pointsman-tests
 if [ "${POINTSMAN_TEST_INSTALL:-yes}" = no ]; then
@@ -41,11 +42,13 @@ Dir::State::status "/dev/null";
 Dir::Cache "$apt/cache";
 Dir::Etc::sourcelist "$apt/sources.list";
 Dir::Etc::sourceparts "/nonexistent";
+Acquire::Check-Valid-Until "false";
+APT::Sandbox::User "root";
 CONF
     (
         cd "$apt"
         export APT_CONFIG="$apt/apt.conf"
-        apt-get -o APT::Sandbox::User=root update -qq && apt-get -o APT::Sandbox::User=root download -qq "$package" && dpkg -x "${package}"_*.deb unpacked
+        apt-get update -qq && apt-get download -qq "$package" && dpkg -x "${package}"_*.deb unpacked
     ) && cp "$apt/unpacked/$program" "$cache/bin/$name" ||
         echo "tests: $package of $release could not be fetched; the tests that need it will say so"
     rm -rf "$apt"

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use pointsman::config::Config;
 
 use common::fleet::{Fleet, Launch};
 use common::watch::Watch;
-use common::{Scratch, find, find_foreign};
+use common::{Scratch, find, find_foreign, until};
 
 /// Elections, the times to truth and a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -273,6 +273,248 @@ mod zookeeper {
     }
 }
 
+mod nats {
+    use super::*;
+
+    const PORT: &str = "http://HOST:8222";
+    /// A meta leader that is cut off notices after 10 s.
+    const KEYS: &str = "      time_to_truth: 15s\n";
+
+    fn start(size: usize, program: Option<PathBuf>) -> Option<Fleet> {
+        let program = program?;
+        let launch: Launch = Box::new(move |net, n, size, directory| {
+            let own = net.address(n);
+            let routes: Vec<String> =
+                (0..size).map(|other| format!("\"nats://{}:6222\"", net.address(other))).collect();
+            let config = directory.join("nats.conf");
+            let text = format!(
+                "server_name: m{n}\nlisten: \"{own}:4222\"\nhttp: \"{own}:8222\"\n\
+                 jetstream {{ store_dir: {:?}, max_mem: 16M, max_file: 64M }}\n\
+                 cluster {{ name: q, listen: \"{own}:6222\", routes: [{}] }}\n",
+                directory.join("js"),
+                routes.join(", ")
+            );
+            std::fs::write(&config, text).unwrap();
+            let mut command = net.on(n, program.to_str().unwrap());
+            command.arg("-c").arg(config);
+            command
+        });
+        Fleet::start("nats", size, launch)
+    }
+
+    fn debian() -> Option<PathBuf> {
+        find("nats-server", "nats-server", &["/usr/sbin"])
+    }
+
+    /// A stream with three copies that takes `pointsman.probe`, made with the client protocol.
+    fn make_stream(fleet: &Fleet) {
+        let address = fleet.address(0);
+        fleet
+            .net
+            .within(fleet.checker(), async move {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let stream =
+                    r#"{"name":"PROBE","subjects":["pointsman.probe"],"num_replicas":3,"max_msgs":1}"#;
+                for _ in 0..100 {
+                    let talk = format!(
+                        "CONNECT {{\"verbose\":false}}\r\nSUB in 1\r\n\
+                         PUB $JS.API.STREAM.CREATE.PROBE in {}\r\n{stream}\r\n",
+                        stream.len()
+                    );
+                    let mut heard = Vec::new();
+                    let exchange = async {
+                        let mut server = tokio::net::TcpStream::connect((address.as_str(), 4222)).await?;
+                        server.write_all(talk.as_bytes()).await?;
+                        while !heard.windows(10).any(|window| window == b"\"PROBE\",\"s") {
+                            if server.read_buf(&mut heard).await? == 0 {
+                                break;
+                            }
+                        }
+                        std::io::Result::Ok(())
+                    };
+                    let asked = tokio::time::timeout(Duration::from_secs(3), exchange).await;
+                    if matches!(asked, Ok(Ok(()))) {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                panic!("no stream could be made");
+            })
+            .join()
+            .unwrap();
+    }
+
+    #[test]
+    fn nats_three_servers_in_every_state() {
+        let Some(mut fleet) = start(3, debian()) else { return };
+        let config = inside(&fleet, "nats", PORT, KEYS);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn nats_of_debian_13_three_servers_in_every_state() {
+        let program = find_foreign("nats-server-2.10", "nats-server 2.10 of Debian 13");
+        let Some(mut fleet) = start(3, program) else { return };
+        let config = inside(&fleet, "nats", PORT, KEYS);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+
+    /// Since 2.11 servers tell their term.
+    #[test]
+    #[ignore = "long"]
+    fn nats_with_terms_three_servers_in_every_state() {
+        let program = find_foreign("nats-server-new", "a nats-server of 2.11 or later");
+        let Some(mut fleet) = start(3, program) else { return };
+        let config = inside(&fleet, "nats", PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        assert!(facts(&round.views[0]).term > 0 && facts(&round.views[0]).index > 0, "{round:?}");
+        drop(watch);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn nats_five_servers_stopped_and_parted() {
+        let Some(mut fleet) = start(5, debian()) else { return };
+        let config = inside(&fleet, "nats", PORT, KEYS);
+        five_voters_stopped_and_parted(&mut fleet, &config);
+    }
+
+    /// A message into a stream of three copies: acknowledged, and with two of them stopped never.
+    #[test]
+    #[ignore = "long"]
+    fn nats_messages_are_acknowledged_by_a_quorum() {
+        let Some(fleet) = start(3, debian()) else { return };
+        let keys = format!(
+            "{KEYS}      publish: {{subject: pointsman.probe}}\n      linearizable_timeout: 2s\n      \
+             streams_lost_max: 0\n"
+        );
+        let config = inside(&fleet, "nats", PORT, &keys);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        watch.until(Standing::Quorum, LOST, PATIENCE);
+        make_stream(&fleet);
+        until_passed(&mut watch);
+        let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        let streams = facts(&round.views[0]).shards.clone().unwrap();
+        assert_eq!((streams.total, streams.lost), (1, 0), "{streams:?}");
+        fleet.pause(0);
+        fleet.pause(1);
+        let (round, _) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        let read = round.linearizable.unwrap().result;
+        assert_ne!(read, LinearizableResult::Passed);
+        let streams = facts(&round.views[2]).shards.clone().unwrap();
+        assert_eq!((streams.total, streams.lost), (1, 1), "{streams:?}");
+        fleet.resume(0);
+        fleet.resume(1);
+        watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+        until_passed(&mut watch);
+    }
+}
+
+mod etcd {
+    use super::*;
+
+    const PORT: &str = "http://HOST:2379";
+    const KEYS: &str = "      time_to_truth: 4s\n";
+    /// The same system, as one that nobody knows.
+    const IN_JSON: &str = r#"      time_to_truth: 4s
+      path: /v3/maintenance/status
+      body: "{}"
+      expect: cluster_id
+      pointers:
+        cluster: /header/cluster_id
+        member: /header/member_id
+        leader: /leader
+        term: /raftTerm
+        index: /raftIndex
+        applied: /raftAppliedIndex
+        learner: /isLearner
+      linearizable: {path: /v3/kv/range, body: '{"key":"aGVhbHRo"}', expect: cluster_id, no_quorum: request timed out}
+"#;
+
+    /// Members beyond `voters` are to be added as learners.
+    fn prepare(size: usize, voters: usize, program: Option<PathBuf>) -> Option<Fleet> {
+        let program = program?;
+        let launch: Launch = Box::new(move |net, n, size, directory| {
+            let known = if n < voters { voters } else { size };
+            let url = |n: usize, port: u16| format!("http://{}:{port}", net.address(n));
+            let cluster: Vec<String> = (0..known).map(|n| format!("m{n}={}", url(n, 2380))).collect();
+            let mut command = net.on(n, program.to_str().unwrap());
+            command.args(["--name", &format!("m{n}")]).arg("--data-dir").arg(directory);
+            for (option, port) in [("listen-client", 2379), ("listen-peer", 2380)] {
+                command.args([format!("--{option}-urls"), url(n, port)]);
+            }
+            command.args(["--advertise-client-urls", &url(n, 2379)]);
+            command.args(["--initial-advertise-peer-urls", &url(n, 2380)]);
+            command.args(["--initial-cluster", &cluster.join(",")]);
+            command.args(["--initial-cluster-state", if n < voters { "new" } else { "existing" }]);
+            command.args(["--logger", "zap", "--log-level", "warn", "--unsafe-no-fsync"]);
+            command
+        });
+        Fleet::prepare("etcd", size, launch)
+    }
+
+    fn start(size: usize, program: Option<PathBuf>) -> Option<Fleet> {
+        let mut fleet = prepare(size, size, program)?;
+        for n in 0..size {
+            fleet.start_member(n);
+        }
+        Some(fleet)
+    }
+
+    fn debian() -> Option<PathBuf> {
+        find("etcd", "etcd-server", &[])
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn etcd_five_members_stopped_and_parted() {
+        for program in [debian(), find_foreign("etcd-3.5", "etcd 3.5 of Debian 13")] {
+            let Some(mut fleet) = start(5, program) else { return };
+            let config = inside(&fleet, "etcd", PORT, KEYS);
+            five_voters_stopped_and_parted(&mut fleet, &config);
+        }
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn etcd_learners_have_no_vote() {
+        let Some(mut fleet) = prepare(4, 3, debian()) else { return };
+        for n in 0..3 {
+            fleet.start_member(n);
+        }
+        let config = inside(&fleet, "etcd", PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+        let (endpoint, peer) =
+            (format!("{}:2379", fleet.address(0)), format!("--peer-urls=http://{}:2380", fleet.address(3)));
+        // etcd takes in nobody until its members have known each other for 5 s.
+        until("etcd to take in a learner", PATIENCE, || {
+            let mut add = fleet.net.on(fleet.checker(), "etcdctl");
+            add.env("ETCDCTL_API", "3").args(["--endpoints", &endpoint, "--command-timeout", "3s"]);
+            add.args(["member", "add", "m3", "--learner", &peer]).output().unwrap().status.success()
+        });
+        fleet.start_member(3);
+        let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        assert_eq!((round.views[3].word(), judgement.evidence.voters), ("learner", 3));
+        // Two of three voters gone: with the learner half of all, and no quorum.
+        let leader = leader_of(&round);
+        fleet.kill(leader);
+        fleet.kill((leader + 1) % 3);
+        watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        watch.only(&[Standing::NoQuorum], Duration::from_secs(3));
+    }
+
+    #[test]
+    fn etcd_as_a_system_that_nobody_knows() {
+        let Some(mut fleet) = start(3, debian()) else { return };
+        let config = inside(&fleet, "raft_http", PORT, IN_JSON);
+        three_voters_in_every_state(&mut fleet, &config);
+    }
+}
+
 mod consul {
     use super::*;
 
@@ -318,6 +560,27 @@ mod consul {
         let Some(mut fleet) = start(5, "") else { return };
         let config = inside(&fleet, "consul", PORT, KEYS);
         five_voters_stopped_and_parted(&mut fleet, &config);
+    }
+
+    /// Nothing in the answer names the server itself: its leader is believed in time.
+    #[test]
+    #[ignore = "long"]
+    fn consul_as_a_system_that_nobody_knows() {
+        let Some(mut fleet) = start(3, "") else { return };
+        let keys = "      time_to_truth: 5s\n      path: /v1/agent/self\n      pointers: {cluster: /Config/Datacenter, \
+                    leader: /Stats/consul/leader_addr, term: /Stats/raft/term, index: /Stats/raft/commit_index, \
+                    applied: /Stats/raft/applied_index}\n      \
+                    linearizable: {path: '/v1/kv/x?consistent', status: [200, 404], no_quorum: No cluster leader}\n";
+        let config = inside(&fleet, "raft_http", PORT, keys);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        until_passed(&mut watch);
+        fleet.kill(0);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+        fleet.pause(1);
+        watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        fleet.resume(1);
+        fleet.start_member(0);
+        watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
     }
 
     /// Rights as they should be, none, and wrong ones.

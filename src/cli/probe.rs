@@ -79,7 +79,7 @@ fn find(config: &Config, name: &str) -> Result<Vec<Wanted>, Exit> {
             CheckKind::Cluster(cluster) => {
                 let groups = config.clusters[cluster].groups.iter().copied();
                 let is_near = |group: &GroupId| {
-                    config.groups[*group].inside.is_none_or(|region| region == check.region)
+                    config.groups[*group].inside.is_none_or(|region| Some(region) == check.region)
                 };
                 found.extend(groups.filter(is_near).map(Wanted::Group));
             }
@@ -114,7 +114,7 @@ async fn check(net: &Net, config: &Config, id: CheckId) -> (End, String, Value) 
     let looked = probe::look(&net, id, &spec.kind, spec.schedule.timeout).await;
     let (Sample { finding, took, .. }, notes) = looked.unwrap_or_else(|| {
         let finding = Finding::Unknown("it is not a check that can be run by itself".to_owned());
-        (Sample { check: id, finding, took: Duration::ZERO }, Vec::new())
+        (Sample { check: id, finding, heard: false, took: Duration::ZERO }, Vec::new())
     });
     let (end, colours) = match finding {
         Finding::Pass(_) => (End::Well, Paint::Good),

@@ -42,6 +42,10 @@ fn show_status(status: &Status) -> String {
         },
         status.at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     );
+    if let Some(why) = &status.blind {
+        let why = format!("this site is blind: {why}; answers are held, and nothing starts");
+        out.push_str(&format!("{}\n", paint(&why, Paint::Bad, colour)));
+    }
     if !status.automation.enabled {
         let why = format!("automation is held: {}", status.automation.because.join("; "));
         out.push_str(&format!("{}\n", paint(&why, Paint::Warn, colour)));
@@ -150,6 +154,8 @@ fn checks(status: &Status) -> String {
         .regions
         .iter()
         .flat_map(|region| &region.checks)
+        .chain(&status.anchors)
+        .chain(status.services.iter().flat_map(|service| &service.places).flat_map(|place| &place.checks))
         .map(|check| {
             let verdict = match check.verdict {
                 Verdict::Pass => painted("pass", Paint::Good),
@@ -163,6 +169,9 @@ fn checks(status: &Status) -> String {
             if let Some(seconds) = check.unknown_for {
                 let span = std::time::Duration::from_secs(seconds as u64);
                 words.push_str(&format!(" · not measurable for {}", show_span(span)));
+            }
+            if check.monitoring_only {
+                words.push_str(" · monitors only");
             }
             vec![check.name.as_str().into(), verdict, words.into()]
         })

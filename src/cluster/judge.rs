@@ -8,9 +8,12 @@ use crate::config::{Cluster, ClusterKind, Group};
 /// Judges a group by what one round brought.
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
     let mut judgement = match cluster.kind {
-        ClusterKind::Etcd(_) | ClusterKind::Consul(_) | ClusterKind::ZooKeeper(_) | ClusterKind::Kafka(_) => {
-            raft::judge(cluster, group, round, memory, now)
-        }
+        ClusterKind::Etcd(_)
+        | ClusterKind::Consul(_)
+        | ClusterKind::ZooKeeper(_)
+        | ClusterKind::Nats(_)
+        | ClusterKind::Kafka(_)
+        | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)

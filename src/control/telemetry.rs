@@ -23,7 +23,23 @@ pub(super) fn describe() {
     describe_gauge!("pointsman_build_info", "Always 1; the version is in the label.");
     describe_gauge!("pointsman_mode", "1 for the mode that is configured: observe, answer or act.");
     describe_gauge!("pointsman_serving", "1 while DNS is served.");
+    describe_gauge!(
+        "pointsman_blind",
+        "1 while this site takes itself for blind: it holds its answers and starts nothing."
+    );
+    describe_gauge!(
+        "pointsman_silences_waiting",
+        "Results without any answer that wait for somebody unrelated to answer."
+    );
     describe_gauge!("pointsman_region_health", "1 for the health that a region has, else 0.");
+    describe_gauge!(
+        "pointsman_service_place_health",
+        "1 for the health that a region has by a service's own checks, else 0."
+    );
+    describe_gauge!(
+        "pointsman_check_monitoring_only",
+        "1 for a check that is measured and decides nothing, else 0."
+    );
     describe_gauge!("pointsman_region_duty", "1 for the duty that a region has, else 0.");
     describe_gauge!("pointsman_region_generation", "Flips of a region, over all time.");
     describe_gauge!("pointsman_check_verdict", "1 for the verdict that a check has come to, else 0.");
@@ -206,6 +222,8 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
         set("pointsman_mode", &[("mode", word)], mode == config.mode);
     }
     gauge!("pointsman_serving").set(bit(running.serving));
+    gauge!("pointsman_blind").set(bit(daemon.senses().sight.blind().is_some()));
+    gauge!("pointsman_silences_waiting").set(daemon.senses().waiting() as f64);
     gauge!("pointsman_table_generation").set(daemon.generation().0 as f64);
     gauge!("pointsman_automation_enabled").set(bit(daemon.automation().enabled));
     gauge!("pointsman_store_healthy").set(bit(daemon.store_trouble().is_none()));
@@ -214,6 +232,7 @@ pub fn refresh(daemon: &Daemon, running: &Running) {
     }
     counter!("pointsman_journal_facts_lost_total").absolute(daemon.facts_given_up());
     regions(daemon, config);
+    places(daemon, config);
     checks(daemon, config, running);
     groups(daemon, config);
     services(daemon, config);
@@ -256,9 +275,20 @@ fn regions(daemon: &Daemon, config: &Config) {
     }
 }
 
+fn places(daemon: &Daemon, config: &Config) {
+    for ((service, region), state) in &daemon.senses().places {
+        let (service, region) = (&**config.services.name(*service), &**config.regions.name(*region));
+        for health in Health::ALL {
+            let labels = [("service", service), ("region", region), ("state", health.word())];
+            set("pointsman_service_place_health", &labels, state.health() == health);
+        }
+    }
+}
+
 fn checks(daemon: &Daemon, config: &Config, running: &Running) {
     for (id, spec) in config.checks.iter() {
         let name = &**config.checks.name(id);
+        set("pointsman_check_monitoring_only", &[("check", name)], spec.monitoring_only);
         let state = &daemon.senses().checks[id];
         for verdict in Verdict::ALL {
             set(

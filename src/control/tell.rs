@@ -32,6 +32,20 @@ pub(super) fn log(event: &Event) {
                 false => info!(event = kind, %region, %from, %to, generation, "{words}"),
             }
         }
+        Event::Blind { blind: true, words } => {
+            error!(
+                event = kind,
+                "this site takes itself for blind: {words}; it holds its answers and starts nothing"
+            );
+        }
+        Event::Blind { blind: false, words } => info!(event = kind, "this site sees again: {words}"),
+        Event::Place { service, region, from, to, why } => {
+            let words = format!("{service} in {region}: {from} -> {to}: {why}");
+            match to.is_bad() {
+                true => warn!(event = kind, %service, %region, %from, %to, "{words}"),
+                false => info!(event = kind, %service, %region, %from, %to, "{words}"),
+            }
+        }
         Event::Duty { region, from, to } => {
             info!(event = kind, %region, from = from.word(), to = to.word(), "{region} is {}", to.word());
         }

@@ -7,12 +7,13 @@ use super::daemon::{
     AUTOMATION, Aftermath, CEILING, Ceiling, Daemon, Effects, GENERATIONS_RESERVED, ROUNDS_MAX,
 };
 use super::event::Answer;
+use super::sense::place_name;
 use super::traffic::Moved;
 use super::trigger::{leaves, objection, target_objection};
 use super::{Event, Outside, ServiceMemory, Setup, view};
 use crate::base::{IdSet, Index, Mono, Now, RegionId, ServiceId};
 use crate::config::Mode;
-use crate::region::{Dial, OverrideKind, UNKNOWN};
+use crate::region::{Dial, Known, OverrideKind, UNKNOWN};
 use crate::table::Table;
 use crate::workflow::{
     Act, By, Call, Cause, DialOp, Ends, Gate, Op, Outcome, Receipt, Refusal, Retry, Spec, Step, Wish,
@@ -74,6 +75,15 @@ impl Daemon {
 
     fn flips(&mut self, now: Now) {
         let config = Arc::clone(&self.setup.config);
+        let (turned, changes) = self.senses.settle(now.mono);
+        self.changes(changes);
+        if turned {
+            let blind = self.senses.sight.blind();
+            let words = blind.map_or_else(|| "enough answers again".to_owned(), |blind| blind.words.clone());
+            let blind = blind.is_some();
+            self.events.push(Event::Blind { blind, words });
+            self.engine_moved = true;
+        }
         for flip in self.senses.flips(&config, now) {
             let region = config.regions.name(flip.region).to_string();
             if flip.from.is_bad() && flip.to.serves() {
@@ -88,15 +98,25 @@ impl Daemon {
                 why: flip.why,
             });
         }
+        for (service, flip) in self.senses.turns(&config, now) {
+            self.events.push(Event::Place {
+                service: config.services.name(service).to_string(),
+                region: config.regions.name(flip.region).to_string(),
+                from: flip.from,
+                to: flip.to,
+                why: flip.why,
+            });
+        }
+        for (place, state) in &self.senses.places {
+            let kept = self.kept_places.entry(*place).or_default();
+            if let Some(known) = state.known().filter(|known| differs(Some(known), kept.as_ref())) {
+                self.outbox.put(format!("place/{}", place_name(&config, place.0, place.1)), known);
+                *kept = Some(known.clone());
+            }
+        }
         for region in config.regions.ids() {
             let known = self.senses.regions[region].known();
-            let differs = match (known, &self.kept[region]) {
-                (Some(known), Some(kept)) => {
-                    (known.health, known.generation, known.armed)
-                        != (kept.health, kept.generation, kept.armed)
-                }
-                (known, kept) => known.is_some() != kept.is_some(),
-            };
+            let differs = differs(known, self.kept[region].as_ref());
             if let Some(known) = known.filter(|_| differs) {
                 self.outbox.put(format!("region/{}", config.regions.name(region)), known);
                 self.kept[region] = Some(known.clone());
@@ -163,6 +183,9 @@ impl Daemon {
         if let Some(why) = self.outbox.failing() {
             return Gate::StoreFailing(why.to_owned());
         }
+        if let Some(blind) = self.senses.sight.blind().filter(|_| self.setup.config.mode == Mode::Act) {
+            return Gate::Blind(blind.words.clone());
+        }
         match (&self.off, self.setup.config.mode) {
             (Some(off), Mode::Act) => {
                 let until = off.expires.strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -185,7 +208,8 @@ impl Daemon {
             let Some(trigger) = &use_.when else { continue };
             let before = self.watches[position].state.clone();
             let region = &self.senses.regions[trigger.region];
-            let wavers = self.senses.mends(&setup.config, trigger.region);
+            // While somebody's silence is undecided it may be our own.
+            let wavers = self.senses.mends(&setup.config, trigger.region) || self.senses.waiting() > 0;
             let due = self.watches[position].state.step(trigger, region, wavers, now.mono);
             if self.watches[position].state.is_of_turn_0()
                 && let Some(why) = objection(&setup.config, trigger, region)
@@ -388,7 +412,10 @@ impl Daemon {
         let config = &self.setup.config;
         let services = services.iter().map(|id| {
             let audience = &self.setup.audiences[id.position()];
-            let (rule, _) = self.traffic.explain(config, id, audience, UNKNOWN, now.mono).unwrap_or_default();
+            let (rule, _) = self
+                .traffic
+                .explain(config, &self.senses, id, audience, UNKNOWN, now.mono)
+                .unwrap_or_default();
             let choice = self.traffic.choice(id);
             Answer {
                 service: config.services.name(id).to_string(),
@@ -443,6 +470,16 @@ impl Daemon {
             Some(now.mono + due)
         });
         triggers.chain(self.engine.wake()).chain(self.outbox.retry_at()).min()
+    }
+}
+
+/// Whether what is known is to be kept anew.
+fn differs(known: Option<&Known>, kept: Option<&Known>) -> bool {
+    match (known, kept) {
+        (Some(known), Some(kept)) => {
+            (known.health, known.generation, known.armed) != (kept.health, kept.generation, kept.armed)
+        }
+        (known, kept) => known.is_some() != kept.is_some(),
     }
 }
 

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::journal::{Outbox, Write};
-use super::sense::Change;
+use super::sense::{Change, place_name};
 use super::traffic::Moved;
 use super::trigger::TriggerState;
 use super::zones::ZoneKeeper;
 use super::{Event, Outside, Senses, ServiceMemory, Setup, Traffic};
-use crate::base::{Generation, Mono, Named, Now, RegionId, Timestamp};
+use crate::base::{Generation, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::cluster::Round;
 use crate::config::{Config, SwitchedBy};
 use crate::health::Sample;
@@ -153,6 +153,8 @@ pub struct Daemon {
     pub(super) parked: BTreeMap<String, Value>,
     /// What of each region was last handed to the store.
     pub(super) kept: Named<RegionId, Option<Known>>,
+    /// The same of services' places.
+    pub(super) kept_places: BTreeMap<(ServiceId, RegionId), Option<Known>>,
     pub(super) outside: Outside,
     /// Services that moved since the last aftermath.
     pub(super) moved: Moved,
@@ -187,6 +189,7 @@ impl Daemon {
             config,
             |region| value(&state, &format!("region/{region}")),
             |group| value(&state, &format!("group/{group}")),
+            |place| value(&state, &format!("place/{place}")),
         );
         let overrides = config.regions.ids().filter_map(|region| {
             let word: Override = value(&state, &format!("override/{}", config.regions.name(region)))?;
@@ -204,6 +207,7 @@ impl Daemon {
             watches: vec![Watch::default(); setup.workflows.len()],
             duties: config.regions.map(|_, _| Duty::Active),
             kept: config.regions.map(|id, _| senses.regions[id].known().cloned()),
+            kept_places: kept_places(&senses),
             senses,
             traffic,
             engine,
@@ -261,7 +265,7 @@ impl Daemon {
         }
     }
 
-    fn changes(&mut self, changes: impl IntoIterator<Item = Change>) {
+    pub(super) fn changes(&mut self, changes: impl IntoIterator<Item = Change>) {
         let config = &self.setup.config;
         for change in changes {
             self.events.push(match change {
@@ -425,8 +429,12 @@ impl Daemon {
         let (old, new) = (Arc::clone(&self.setup.config), Arc::clone(&setup.config));
         self.park(&old, &new);
         let parked = &self.parked;
-        self.senses =
-            self.senses.reconfigured(&old, &new, |region| value(parked, &format!("region/{region}")));
+        self.senses = self.senses.reconfigured(
+            &old,
+            &new,
+            |region| value(parked, &format!("region/{region}")),
+            |place| value(parked, &format!("place/{place}")),
+        );
         self.traffic = self.traffic.reconfigured(
             &old,
             &new,
@@ -463,6 +471,7 @@ impl Daemon {
             old.regions.id(new.regions.name(id)).map_or(Duty::Active, |before| self.duties[before])
         });
         self.kept = new.regions.map(|id, _| self.senses.regions[id].known().cloned());
+        self.kept_places = kept_places(&self.senses);
         self.zones.take_over(&setup, self.storeless.is_some());
         self.setup = setup;
         self.geo_trouble = None;
@@ -509,6 +518,13 @@ impl Daemon {
                 park(format!("override/{name}"), serde_json::to_value(word));
             }
         }
+        for (&(service, region), state) in &self.senses.places {
+            let place = place_name(old, service, region);
+            let stays = !is_about_nobody(new, &format!("place/{place}"));
+            if let Some(known) = state.known().filter(|_| !stays) {
+                park(format!("place/{place}"), serde_json::to_value(known));
+            }
+        }
         for service in old.services.ids().filter(|id| new.services.id(old.services.name(*id)).is_none()) {
             let memory = self.traffic.memory(old, service);
             park(format!("service/{}", old.services.name(service)), serde_json::to_value(memory));
@@ -521,8 +537,18 @@ fn is_about_nobody(config: &Config, key: &str) -> bool {
     match key.split_once('/') {
         Some(("region" | "override", name)) => config.regions.id(name).is_none(),
         Some(("service", name)) => config.services.id(name).is_none(),
+        Some(("place", place)) => {
+            let (service, region) = place.split_once('/').unwrap_or((place, ""));
+            let service = config.services.id(service).map(|id| &config.services[id]);
+            let there = config.regions.id(region).zip(service);
+            !there.is_some_and(|(region, service)| service.layers.contains_key(&region))
+        }
         _ => false,
     }
+}
+
+fn kept_places(senses: &Senses) -> BTreeMap<(ServiceId, RegionId), Option<Known>> {
+    senses.places.iter().map(|(place, state)| (*place, state.known().cloned())).collect()
 }
 
 fn value<T: serde::de::DeserializeOwned>(state: &BTreeMap<String, Value>, key: &str) -> Option<T> {

@@ -65,6 +65,19 @@ pub enum Event {
         /// Why.
         why: Why,
     },
+    /// What a service's own layers say of a region changed.
+    Place {
+        /// Which service.
+        service: String,
+        /// Which region.
+        region: String,
+        /// The last known health before.
+        from: Health,
+        /// Now.
+        to: Health,
+        /// Why.
+        why: Why,
+    },
     /// What operators and rules say of a region changed.
     Duty {
         /// Which.
@@ -147,6 +160,13 @@ pub enum Event {
         /// What it waits for, or what stands against it.
         words: String,
     },
+    /// This site takes itself for blind, or sees again.
+    Blind {
+        /// It is blind.
+        blind: bool,
+        /// What makes it think so.
+        words: String,
+    },
     /// The store took nothing, or takes everything again.
     Store {
         /// It takes what is written.
@@ -183,6 +203,7 @@ impl Event {
             Self::Verdict { .. } => "check.verdict",
             Self::Standing { .. } => "cluster.standing",
             Self::Flip { .. } => "region.flip",
+            Self::Place { .. } => "service.place",
             Self::Duty { .. } => "region.duty",
             Self::Answers { .. } => "service.answers",
             Self::Zone { .. } => "zone.version",
@@ -191,6 +212,7 @@ impl Event {
             Self::Released { .. } => "region.released",
             Self::Automation { .. } => "automation",
             Self::Trigger { .. } => "trigger",
+            Self::Blind { .. } => "site.blind",
             Self::Store { .. } => "store",
         }
     }

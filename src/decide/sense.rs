@@ -1,10 +1,16 @@
 //! Samples and rounds → verdicts, standings, and flips of regions.
 
-use crate::base::{CheckId, GroupId, Mono, Named, Now, RegionId};
-use crate::cluster::{Judgement, Memory, Round, Standing, judge};
-use crate::config::{CheckKind, Config, Group, Layer, SilentMeans};
-use crate::health::{Sample, Verdict};
-use crate::region::{CheckState, Flip, Known, RegionState, assess};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::base::{CheckId, GroupId, Health, Mono, Named, Now, RegionId, ServiceId};
+use crate::cluster::{Judgement, Memory, NodeView, Round, Standing, judge};
+use crate::config::{CheckKind, Config, Group, Layer, LayerChecks, Layers, SilentMeans};
+use crate::health::{Finding, Sample, Verdict};
+use crate::region::{
+    Assessment, CheckState, Flip, Known, Outlook, RegionState, Sight, Source, Why, assess, breaks_in,
+    mends_in,
+};
 
 /// What this site senses.
 #[derive(Debug)]
@@ -15,6 +21,12 @@ pub struct Senses {
     pub groups: Named<GroupId, GroupState>,
     /// Every region.
     pub regions: Named<RegionId, RegionState>,
+    /// Whether this site sees at all.
+    pub sight: Sight,
+    /// Silences that wait for the word of others.
+    silences: BTreeMap<CheckId, VecDeque<Silence>>,
+    /// Services with layers of their own, and what these have come to in each region.
+    pub places: BTreeMap<(ServiceId, RegionId), RegionState>,
 }
 
 /// A group and what was last made of it.
@@ -28,6 +40,17 @@ pub struct GroupState {
     /// Since when it cannot be measured.
     pub unknown_since: Option<Mono>,
 }
+
+/// A failure that may be ours: nothing was heard.
+#[derive(Clone, Debug)]
+struct Silence {
+    sample: Sample,
+    started: Mono,
+    ended: Mono,
+}
+
+/// Silences of one check that wait; those before count as not measured.
+const SILENCES_MAX: usize = 64;
 
 /// Something concluded that was not so before.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,14 +107,21 @@ fn endpoints(group: &Group) -> Vec<String> {
 }
 
 impl Senses {
-    /// Knowing nothing, apart from what an earlier process knew of the regions, and under which
-    /// endpoints it has seen the groups well.
+    /// Knowing nothing, apart from what an earlier process knew of the regions and of services'
+    /// places in them (by [`place_name`]), and under which endpoints it has seen the groups well.
     pub fn new(
         config: &Config,
         mut known: impl FnMut(&str) -> Option<Known>,
         mut well: impl FnMut(&str) -> Option<Vec<String>>,
+        mut placed: impl FnMut(&str) -> Option<Known>,
     ) -> Self {
         let mut senses = Self {
+            sight: Sight::new(Outlook::of(config), |region| config.regions.name(region)),
+            silences: BTreeMap::new(),
+            places: places(config, |service, region| {
+                placed(&place_name(config, service, region))
+                    .map_or_else(RegionState::default, RegionState::restored)
+            }),
             checks: config.checks.map(|_, check| CheckState::new(check)),
             groups: config.groups.map(|id, group| GroupState::restored(group, well(config.groups.name(id)))),
             regions: config.regions.map(|id, _| {
@@ -105,25 +135,34 @@ impl Senses {
     /// What is known of a region is presumed of its checks that have not been measured yet: one
     /// lost packet after a restart is no more of a failure than before it.
     fn presume(&mut self, config: &Config) {
-        for (region, spec) in config.regions.iter() {
-            let Some(known) = self.regions[region].known() else { continue };
-            for check in spec.layers.values().flatten() {
-                let blamed = known.why.check.as_deref() == Some(&**config.checks.name(*check))
+        let regions = config.regions.iter().map(|(id, region)| (self.regions[id].known(), &region.layers));
+        let places = self.places.iter().filter_map(|((service, region), state)| {
+            Some((state.known(), config.services[*service].layers.get(region)?))
+        });
+        let mut presumed = Vec::new();
+        for (known, layers) in regions.chain(places) {
+            let Some(known) = known else { continue };
+            for check in layers.values().flat_map(LayerChecks::deciding) {
+                let blamed = known.why.check.as_deref() == Some(&**config.checks.name(check))
                     && (known.health.is_bad() || known.why.layer == Some(Layer::Replication));
-                if !self.checks[*check].window().seen() && (blamed || known.health.serves()) {
-                    self.checks[*check].presume(!blamed);
+                if !self.checks[check].window().seen() && (blamed || known.health.serves()) {
+                    presumed.push((check, !blamed));
                 }
             }
+        }
+        for (check, pass) in presumed {
+            self.checks[check].presume(pass);
         }
     }
 
     /// Goes on under a new configuration: what has the same name keeps what was concluded.
-    /// `known`: what was known of regions that the old one did not have.
+    /// `known`, `placed`: what was known of regions, and of places, that the old one did not have.
     pub fn reconfigured(
         &self,
         old: &Config,
         new: &Config,
         mut known: impl FnMut(&str) -> Option<Known>,
+        mut placed: impl FnMut(&str) -> Option<Known>,
     ) -> Self {
         let same_target = |id: CheckId, name: &str| {
             old.checks.id(name).filter(|before| match (&old.checks[*before].kind, &new.checks[id].kind) {
@@ -152,19 +191,118 @@ impl Senses {
                     None => known(name).map_or_else(RegionState::default, RegionState::restored),
                 }
             }),
+            sight: Sight::new(Outlook::of(new), |region| new.regions.name(region)).resumed(
+                &self.sight,
+                |source| match source {
+                    Source::Check(id) => same_target(id, new.checks.name(id)).map(Source::Check),
+                    Source::Voters(group, region) => Some(Source::Voters(
+                        old.groups.id(new.groups.name(group))?,
+                        old.regions.id(new.regions.name(region))?,
+                    )),
+                },
+            ),
+            // They are heard again soon enough.
+            silences: BTreeMap::new(),
+            places: places(new, |service, region| {
+                let before =
+                    old.services.id(new.services.name(service)).zip(old.regions.id(new.regions.name(region)));
+                match before.and_then(|before| self.places.get(&before)) {
+                    Some(before) => before.clone(),
+                    None => placed(&place_name(new, service, region))
+                        .map_or_else(RegionState::default, RegionState::restored),
+                }
+            }),
         };
         senses.presume(new);
         senses
     }
 
-    /// Takes in the result of one probe.
+    /// Takes in the result of one probe. What might be our own deafness waits for the word of others.
     pub fn sample(&mut self, sample: &Sample, now: Now) -> Option<Change> {
-        let check = sample.check;
-        let state = &mut self.checks[check];
-        let from = state.verdict();
-        state.sample(sample, now.mono);
-        let to = state.verdict();
+        let source = Source::Check(sample.check);
+        let started = Mono(now.mono.0.saturating_sub(sample.took));
+        // An anchor must pass: whoever intercepts the way out may answer in its place.
+        let passes = matches!(sample.finding, Finding::Pass(_));
+        let answered = if self.sight.is_anchor(source) { passes } else { sample.heard };
+        self.sight.hear(source, answered, started, now.mono);
+        let silent = !sample.heard && matches!(sample.finding, Finding::Fail(_));
+        if !silent {
+            // What was silent before it and is not decided yet was not measured.
+            let earlier = self.silences.remove(&sample.check).unwrap_or_default();
+            let from = self.checks[sample.check].verdict();
+            for silence in earlier {
+                self.fold(&unconfirmed(&silence.sample), silence.ended);
+            }
+            self.fold(sample, now.mono);
+            return self.change(sample.check, from);
+        }
+        if self.sight.is_alone(source) {
+            let from = self.checks[sample.check].verdict();
+            self.fold(sample, now.mono);
+            return self.change(sample.check, from);
+        }
+        let waiting = self.silences.entry(sample.check).or_default();
+        if waiting.len() >= SILENCES_MAX {
+            waiting.pop_front();
+        }
+        waiting.push_back(Silence { sample: sample.clone(), started, ended: now.mono });
+        None
+    }
+
+    fn fold(&mut self, sample: &Sample, at: Mono) {
+        self.checks[sample.check].sample(sample, at);
+    }
+
+    fn change(&self, check: CheckId, from: Verdict) -> Option<Change> {
+        let to = self.checks[check].verdict();
         (from != to).then_some(Change::Verdict { check, from, to })
+    }
+
+    /// Decides whether this site sees, and of the silences that wait, those that can be decided.
+    /// Tells whether its sight has changed, and what else has.
+    pub fn settle(&mut self, now: Mono) -> (bool, Vec<Change>) {
+        let turned = self.sight.look(now);
+        let blind = self.sight.blind().is_some();
+        let mut changes = Vec::new();
+        for (check, mut waiting) in std::mem::take(&mut self.silences) {
+            let source = Source::Check(check);
+            let from = self.checks[check].verdict();
+            let sight = &self.sight;
+            let believed = |silence: &Silence| {
+                let late = || {
+                    now.since(silence.ended) >= sight.patience(source)
+                        && !sight.answers_since(source, silence.ended)
+                };
+                !blind && (sight.believes(source, silence.started) || late())
+            };
+            // What cannot be decided waits, unless something later can: then it never will be.
+            let decided = match blind {
+                true => waiting.len(),
+                false => waiting.iter().rposition(believed).map_or(0, |last| last + 1),
+            };
+            let late = waiting.iter().filter(|silence| now.since(silence.ended) >= sight.patience(source));
+            let decided = decided.max(late.count());
+            let folded: Vec<(Sample, Mono)> = waiting
+                .drain(..decided)
+                .map(|silence| match believed(&silence) {
+                    true => (silence.sample, silence.ended),
+                    false => (unconfirmed(&silence.sample), silence.ended),
+                })
+                .collect();
+            for (sample, ended) in folded {
+                self.fold(&sample, ended);
+            }
+            changes.extend(self.change(check, from));
+            if !waiting.is_empty() {
+                self.silences.insert(check, waiting);
+            }
+        }
+        (turned, changes)
+    }
+
+    /// Results that wait for the word of others.
+    pub fn waiting(&self) -> usize {
+        self.silences.values().map(VecDeque::len).sum()
     }
 
     /// Takes in what one round of a group has brought: judges the group, then hands each
@@ -174,6 +312,21 @@ impl Senses {
         let group = &config.groups[round.group];
         let cluster = &config.clusters[group.cluster];
         let state = &mut self.groups[round.group];
+        let started = Mono(now.mono.0.saturating_sub(round.took));
+        let mut silent_means = cluster.silent_means;
+        for region in group.members.iter().map(|member| member.region).collect::<BTreeSet<_>>() {
+            let source = Source::Voters(round.group, region);
+            let views = group.members.iter().zip(&round.views);
+            let heard = views.filter(|(member, _)| member.region == region).any(|(_, view)| is_heard(view));
+            self.sight.hear(source, heard, started, now.mono);
+            let since = self.sight.silent_since(source);
+            // Silence of voters may be our own deafness as well.
+            if let Some(since) = since.filter(|_| !self.sight.is_alone(source))
+                && !self.sight.believes(source, since)
+            {
+                silent_means = SilentMeans::Unknown;
+            }
+        }
         let judgement = judge(cluster, group, round, &mut state.memory, now.mono);
         let from = state.judgement.as_ref().map(|(judgement, _)| judgement.verdict);
         if from != Some(judgement.verdict) {
@@ -187,7 +340,7 @@ impl Senses {
         // long as a region stands in it: that one can take over.
         let lost = match judgement.verdict {
             Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => true,
-            Standing::Unreachable => cluster.silent_means == SilentMeans::NoQuorum,
+            Standing::Unreachable => silent_means == SilentMeans::NoQuorum,
             _ => false,
         };
         let stands = |(standing, _): &(Standing, String)| standing <= &Standing::Degraded;
@@ -196,18 +349,19 @@ impl Senses {
             if !matches!(spec.kind, CheckKind::Cluster(cluster) if cluster == group.cluster) {
                 continue;
             }
-            if group.inside.is_some_and(|inside| inside != spec.region) {
+            let Some(region) = spec.region else { continue };
+            if group.inside.is_some_and(|inside| inside != region) {
                 continue;
             }
             let (standing, reason) = judgement
                 .regions
-                .get(&spec.region)
+                .get(&region)
                 .map_or((judgement.verdict, judgement.reason.as_str()), |(standing, reason)| {
                     (*standing, reason.as_str())
                 });
             let state = &mut self.checks[check];
             let from = state.verdict();
-            state.standing(standing, reason, cluster.silent_means, group_lost, now.mono);
+            state.standing(standing, reason, silent_means, group_lost, now.mono);
             let to = state.verdict();
             if from != to {
                 changes.push(Change::Verdict { check, from, to });
@@ -220,17 +374,39 @@ impl Senses {
     /// Puts the layers of every region together; tells the flips.
     pub fn flips(&mut self, config: &Config, now: Now) -> Vec<Flip> {
         let mut flips = Vec::new();
-        for region in config.regions.ids() {
-            let assessment = assess(config, region, &self.checks);
+        for (region, spec) in config.regions.iter() {
+            let assessment = self.blinded().unwrap_or_else(|| assess(&spec.layers, &self.checks));
             flips.extend(self.regions[region].take(region, assessment, now));
         }
         flips
     }
 
+    /// What a blind site can say of anybody.
+    fn blinded(&self) -> Option<Assessment> {
+        let blind = self.sight.blind()?;
+        let words = format!("this site is blind: {}", blind.words);
+        Some(Assessment { health: Health::Unknown, why: Why { words, ..Why::default() } })
+    }
+
+    /// Puts the layers together that services have of their own; tells whose turned.
+    pub fn turns(&mut self, config: &Config, now: Now) -> Vec<(ServiceId, Flip)> {
+        let mut turns = Vec::new();
+        let blinded = self.blinded();
+        for ((service, region), state) in &mut self.places {
+            let Some(layers) = config.services[*service].layers.get(region) else { continue };
+            let assessment = blinded.clone().unwrap_or_else(|| assess(layers, &self.checks));
+            turns.extend(state.take(*region, assessment, now).map(|turn| (*service, turn)));
+        }
+        turns
+    }
+
     /// The newest results of what is broken in a region speak against its being broken.
     pub fn mends(&self, config: &Config, region: RegionId) -> bool {
-        let mut checks = config.regions[region].layers.values().flatten().map(|id| &self.checks[*id]);
-        checks.any(|check| check.verdict() == Verdict::Fail && check.window().wavers())
+        let mut checks = config.regions[region].layers.values().flat_map(LayerChecks::deciding);
+        checks.any(|check| {
+            let check = &self.checks[check];
+            check.verdict() == Verdict::Fail && check.window().wavers()
+        })
     }
 
     /// Every check and every group has brought at least one result: the first round is over.
@@ -240,18 +416,58 @@ impl Senses {
     }
 
     /// The soonest that a region's health could change, were every coming result against it.
-    pub fn could_change_in(&self, config: &Config, region: RegionId) -> std::time::Duration {
-        let layers = config.regions[region].layers.values().flatten();
-        let serving = self.regions[region].known_health().is_none_or(|health| !health.is_bad());
-        let each = layers.map(|check| self.checks[*check].window()).filter(|window| {
-            // While it serves, any check can break it; while it does not, the broken ones mend it.
-            serving || window.verdict() != Verdict::Pass
-        });
-        let spans = each.map(crate::health::Window::could_change_in);
-        match serving {
-            true => spans.min(),
-            false => spans.max(),
-        }
-        .unwrap_or(std::time::Duration::MAX)
+    pub fn could_change_in(&self, config: &Config, region: RegionId) -> Duration {
+        self.turns_in(&config.regions[region].layers, &self.regions[region])
     }
+
+    /// The same of what a service's own layers say of a region; none if it has none there.
+    pub fn place_could_change_in(
+        &self,
+        config: &Config,
+        service: ServiceId,
+        region: RegionId,
+    ) -> Option<Duration> {
+        let layers = config.services[service].layers.get(&region)?;
+        Some(self.turns_in(layers, self.places.get(&(service, region))?))
+    }
+
+    fn turns_in(&self, layers: &Layers, state: &RegionState) -> Duration {
+        let verdict = |check: CheckId| self.checks[check].verdict();
+        let span = |check: CheckId| self.checks[check].window().could_change_in();
+        match state.known_health().is_none_or(|health| !health.is_bad()) {
+            // While it serves, any layer can break it; while it does not, the broken ones mend it.
+            true => layers.values().map(|layer| breaks_in(layer, verdict, span)).min(),
+            false => {
+                let mending = layers.values().map(|layer| mends_in(layer, verdict, span));
+                mending.filter(|span| !span.is_zero()).max()
+            }
+        }
+        .unwrap_or(Duration::MAX)
+    }
+}
+
+/// The same result, as it is where nobody can say whose silence it was.
+fn unconfirmed(sample: &Sample) -> Sample {
+    let words = format!("{}; nobody else has answered since", sample.finding.words());
+    Sample { finding: Finding::Unknown(words), ..sample.clone() }
+}
+
+/// Whether a voter has said anything at all, or refused to.
+fn is_heard(view: &NodeView) -> bool {
+    !matches!(view, NodeView::Silent(_) | NodeView::Unmeasured(_))
+}
+
+/// A state for each place that has layers.
+fn places(
+    config: &Config,
+    mut state: impl FnMut(ServiceId, RegionId) -> RegionState,
+) -> BTreeMap<(ServiceId, RegionId), RegionState> {
+    let services = config.services.iter();
+    let places = services.flat_map(|(id, service)| service.layers.keys().map(move |region| (id, *region)));
+    places.map(|(service, region)| ((service, region), state(service, region))).collect()
+}
+
+/// What a service's place in a region is kept under.
+pub fn place_name(config: &Config, service: ServiceId, region: RegionId) -> String {
+    format!("{}/{}", config.services.name(service), config.regions.name(region))
 }

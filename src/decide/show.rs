@@ -128,13 +128,15 @@ impl Daemon {
             mode: config.mode,
             generation: self.generation,
             serving,
+            blind: self.senses.sight.blind().map(|blind| blind.words.clone()),
+            anchors: view::anchors(config, &self.senses, now),
             automation: self.automation(),
             regions: view::regions(config, &self.senses, &self.traffic, obligations, now),
             groups: view::groups(config, &self.senses),
             services: config
                 .services
                 .ids()
-                .map(|id| view::service(&self.setup, &self.traffic, id, None, now))
+                .map(|id| view::service(&self.setup, &self.senses, &self.traffic, id, None, now))
                 .collect(),
             workflows: self
                 .setup
@@ -183,7 +185,7 @@ impl Daemon {
     pub fn explain(&self, name: &str, client: Option<&Prefix>, now: Now) -> Option<view::ServiceView> {
         let by_name = crate::wire::Name::parse(name).ok().and_then(|name| self.setup.service_of(&name));
         let id = by_name.or_else(|| self.setup.config.services.id(name))?;
-        Some(view::service(&self.setup, &self.traffic, id, client, now))
+        Some(view::service(&self.setup, &self.senses, &self.traffic, id, client, now))
     }
 }
 

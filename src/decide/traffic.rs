@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Senses;
-use crate::base::{IdSet, Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
+use crate::base::{Health, IdSet, Index, Mono, Named, Now, RegionId, ServiceId, Timestamp};
 use crate::config::{Config, Service};
 use crate::region::{
     Audience, Choice, Dial, Duty, Membership, Note, Override, OverrideKind, Reason, Scene, Seat, Serving,
@@ -19,6 +20,8 @@ pub struct Traffic {
     services: Named<ServiceId, ServiceState>,
     overrides: BTreeMap<RegionId, Override>,
     seats: Named<RegionId, Seat>,
+    /// The same for services that have layers of their own.
+    own_seats: BTreeMap<ServiceId, Named<RegionId, Seat>>,
     /// Something other than the seats has changed since the last step.
     touched: bool,
 }
@@ -92,7 +95,7 @@ impl Traffic {
         let services = config.services.map(|id, _| {
             ServiceState::restored(config, id, memory(config.services.name(id)).unwrap_or_default())
         });
-        Self { services, overrides, seats: Named::default(), touched: true }
+        Self { services, overrides, seats: Named::default(), own_seats: BTreeMap::new(), touched: true }
     }
 
     /// Goes on under a new configuration: dials, places and overrides are kept by name.
@@ -130,7 +133,13 @@ impl Traffic {
             };
             Some((id, word?))
         });
-        Self { services, overrides: overrides.collect(), seats: Named::default(), touched: true }
+        Self {
+            services,
+            overrides: overrides.collect(),
+            seats: Named::default(),
+            own_seats: BTreeMap::new(),
+            touched: true,
+        }
     }
 
     /// Clients are told apart otherwise than before.
@@ -155,8 +164,14 @@ impl Traffic {
         now: Now,
     ) -> Moved {
         let seats = config.regions.map(|region, _| self.seat(config, senses, outside, region));
-        let unchanged = self.seats.len() == seats.len() && self.seats.values().eq(seats.values());
-        self.seats = seats;
+        let own = own_seats(config, senses, &seats);
+        let same = |old: &Named<RegionId, Seat>, new: &Named<RegionId, Seat>| {
+            old.len() == new.len() && old.values().eq(new.values())
+        };
+        let unchanged = same(&self.seats, &seats)
+            && self.own_seats.len() == own.len()
+            && self.own_seats.iter().zip(&own).all(|(old, new)| old.0 == new.0 && same(old.1, new.1));
+        (self.seats, self.own_seats) = (seats, own);
         // Nothing but time has passed: only places that time gives back can change.
         let only_time = unchanged && !self.touched;
         self.touched = false;
@@ -169,10 +184,11 @@ impl Traffic {
                 continue;
             }
             state.change_ahead = ahead;
-            if state.step(service, &self.seats, now.mono) {
+            let seats = self.own_seats.get(&id).unwrap_or(&self.seats);
+            if state.step(service, seats, now.mono) {
                 moved.places.insert(id);
             }
-            let scene = state.scene(config, &self.seats, now.mono);
+            let scene = state.scene(config, seats, now.mono);
             let chosen = choose(service, audiences[id.position()].trees(), &scene);
             let before = state.chosen.as_ref();
             if !before.is_some_and(|before| before.answers_like(&chosen)) {
@@ -183,7 +199,7 @@ impl Traffic {
             if !before.is_some_and(same) {
                 moved.picks.insert(id);
             }
-            let note = Note::on(&chosen, &self.seats);
+            let note = Note::on(&chosen, seats);
             if note != state.note {
                 moved.notes.insert(id);
             }
@@ -210,6 +226,11 @@ impl Traffic {
     /// What decides about a region's place.
     pub fn seat_of(&self, region: RegionId) -> Option<&Seat> {
         (region.0 as usize).lt(&self.seats.len()).then(|| &self.seats[region])
+    }
+
+    /// What decides about the places of a service.
+    fn seats_of(&self, service: ServiceId) -> &Named<RegionId, Seat> {
+        self.own_seats.get(&service).unwrap_or(&self.seats)
     }
 
     /// What is out of the ordinary about each service's answers, in the order of their ids.
@@ -313,15 +334,17 @@ impl Traffic {
         // Drains that were given since the last step count too.
         let drained =
             |other: RegionId| self.overrides.get(&other).is_some_and(|word| word.kind == OverrideKind::Drain);
-        let stays = |other: RegionId| {
-            other != region && !drained(other) && self.seat_of(other).is_some_and(Seat::fit)
+        let stays = |service: ServiceId, other: RegionId| {
+            let seats = self.seats_of(service);
+            let is_known = (other.0 as usize) < seats.len();
+            other != region && !drained(other) && is_known && seats[other].fit()
         };
         let emptied = config.services.iter().filter(|(id, service)| {
             service.switched_by == crate::config::SwitchedBy::Health
                 && service.regions.contains(&region)
                 && audiences[id.position()].trees().iter().any(|tree| {
                     let regions = tree.regions();
-                    regions.contains(&region) && !regions.into_iter().any(stays)
+                    regions.contains(&region) && !regions.into_iter().any(|other| stays(*id, other))
                 })
         });
         emptied.map(|(id, _)| id).collect()
@@ -332,6 +355,7 @@ impl Traffic {
     pub fn explain(
         &self,
         config: &Config,
+        senses: &Senses,
         service: ServiceId,
         audience: &Audience,
         class: u16,
@@ -341,8 +365,19 @@ impl Traffic {
         let outcome = state.chosen.as_ref()?.outcome(class)?;
         let tree = audience.trees().get(usize::from(class))?;
         let spec = &config.services[service];
-        let scene = state.scene(config, &self.seats, now);
-        Some((rule_words(spec, &scene, outcome.rule), reasons(spec, tree, &scene, outcome)))
+        let scene = state.scene(config, self.seats_of(service), now);
+        let mut reasons = reasons(spec, tree, &scene, outcome);
+        for (region, reason) in spec.regions.iter().zip(&mut reasons) {
+            let Some(place) = senses.places.get(&(service, *region)) else { continue };
+            if place.health() != Health::Healthy {
+                reason.words.push_str(&format!(
+                    "; the service's own checks: {}: {}",
+                    place.health(),
+                    place.why()
+                ));
+            }
+        }
+        Some((rule_words(spec, &scene, outcome.rule), reasons))
     }
 
     /// What of a service must outlive the process.
@@ -352,6 +387,29 @@ impl Traffic {
         let out = out.map(|(region, _)| config.regions.name(*region).to_string());
         ServiceMemory { dial: state.dial.clone(), out: out.chain(state.elsewhere.iter().cloned()).collect() }
     }
+}
+
+/// What decides about the places of services that have layers of their own: what is worse of the
+/// region's health and of the service's own there.
+fn own_seats(
+    config: &Config,
+    senses: &Senses,
+    seats: &Named<RegionId, Seat>,
+) -> BTreeMap<ServiceId, Named<RegionId, Seat>> {
+    let mut own: BTreeMap<ServiceId, Named<RegionId, Seat>> = BTreeMap::new();
+    for (&(service, region), state) in &senses.places {
+        let seats = own.entry(service).or_insert_with(|| seats.clone());
+        let seat = &mut seats[region];
+        // A region of which nothing is known and one that is known to be bad: bad.
+        seat.known = match (seat.known, state.known_health()) {
+            (Some(region), Some(place)) => Some(region.max(place)),
+            (one, other) => one.or(other).filter(|health| health.is_bad()),
+        };
+        seat.veiled |= state.unknown_since().is_some() || !state.measured();
+        let span = senses.place_could_change_in(config, service, region);
+        seat.could_change_in = seat.could_change_in.min(span.unwrap_or(Duration::MAX));
+    }
+    own
 }
 
 impl ServiceState {

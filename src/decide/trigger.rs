@@ -430,7 +430,7 @@ store: {embedded: {path: state}}
     #[test]
     fn a_region_mends_while_the_newest_results_speak_against_its_loss() {
         let config = config();
-        let mut senses = Senses::new(&config, |_| None, |_| None);
+        let mut senses = Senses::new(&config, |_| None, |_| None, |_| None);
         let mut now = Now { mono: Mono(100 * SECOND), wall: Timestamp::UNIX_EPOCH };
         let mut mends = |letters: &str| {
             letters
@@ -443,7 +443,7 @@ store: {embedded: {path: state}}
                         'f' => Finding::Fail(words),
                         _ => Finding::Unknown(words),
                     };
-                    senses.sample(&Sample { check: CheckId(0), finding, took: SECOND }, now);
+                    senses.sample(&Sample { check: CheckId(0), finding, heard: true, took: SECOND }, now);
                     assert!(!senses.mends(&config, RegionId(1)), "nothing was heard of the other region");
                     if senses.mends(&config, REGION) { 'm' } else { '.' }
                 })

@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Senses, Setup, Traffic};
-use crate::base::{Generation, Health, Index, Now, Prefix, RegionId, ServiceId, Timestamp};
+use crate::base::{CheckId, Generation, Health, Index, Now, Prefix, RegionId, ServiceId, Timestamp};
 use crate::cluster::{Evidence, Standing};
-use crate::config::{Config, Mode, SwitchedBy};
+use crate::config::{Config, Layers, Mode, SwitchedBy};
 use crate::geo::Database;
 use crate::health::Verdict;
 use crate::region::{Audience, Choice, Duty, Outcome, Pick, Reason, UNKNOWN, branch, share};
@@ -28,6 +28,12 @@ pub struct Status {
     pub generation: Generation,
     /// DNS is being served.
     pub serving: bool,
+    /// Why this site takes itself for blind, if it does: it holds its answers, and starts nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
+    /// The anchors by which it tells that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<CheckView>,
     /// What keeps workflows from starting and going on, if anything does.
     pub automation: Automation,
     /// Regions.
@@ -134,6 +140,25 @@ pub struct CheckView {
     /// For how long nothing could be measured, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_for: Option<f64>,
+    /// It decides nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub monitoring_only: bool,
+}
+
+/// What a service's own layers say of a region.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PlaceView {
+    /// Which region.
+    pub region: String,
+    /// What it is fit for, as far as this service is concerned.
+    pub health: Health,
+    /// The last known of it, while it cannot be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<Health>,
+    /// Why.
+    pub why: String,
+    /// The checks, bottom-up.
+    pub checks: Vec<CheckView>,
 }
 
 /// A group of voters.
@@ -179,6 +204,9 @@ pub struct ServiceView {
     /// What clients elsewhere are answered, where that is something else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elsewhere: Vec<ElsewhereView>,
+    /// What its own layers say, where it has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceView>,
 }
 
 /// A client, as a service's policy sees it.
@@ -254,27 +282,53 @@ pub fn regions(
             armed: known.is_some_and(|known| known.armed),
             measured: state.measured(),
             obligations,
-            checks: config.regions[region]
-                .layers
-                .values()
-                .flatten()
-                .map(|check| {
-                    let state = &senses.checks[*check];
-                    let window = state.window();
-                    CheckView {
-                        name: config.checks.name(*check).to_string(),
-                        layer: config.checks[*check].layer.word().to_owned(),
-                        verdict: state.verdict(),
-                        reason: state.reason().to_owned(),
-                        newest: (window.newest() != state.reason() && !window.newest().is_empty())
-                            .then(|| window.newest().to_owned()),
-                        unknown_for: window.unknown_for(now.mono).map(|span| span.as_secs_f64()),
-                    }
-                })
-                .collect(),
+            checks: check_views(config, senses, &config.regions[region].layers, now),
         }
     };
     config.regions.ids().map(view).collect()
+}
+
+/// What a service's own layers say of regions.
+fn places(config: &Config, senses: &Senses, id: ServiceId, now: Now) -> Vec<PlaceView> {
+    let view = |(region, layers): (&RegionId, &Layers)| {
+        let state = &senses.places.get(&(id, *region))?;
+        let health = state.health();
+        Some(PlaceView {
+            region: config.regions.name(*region).to_string(),
+            health,
+            last_known: (health == Health::Unknown).then(|| state.known_health()).flatten(),
+            why: state.why().to_string(),
+            checks: check_views(config, senses, layers, now),
+        })
+    };
+    config.services[id].layers.iter().filter_map(view).collect()
+}
+
+/// Checks as they stand, bottom-up.
+fn check_views(config: &Config, senses: &Senses, layers: &Layers, now: Now) -> Vec<CheckView> {
+    let checks = layers.values().flat_map(|layer| &layer.checks);
+    checks.map(|check| check_view(config, senses, *check, now)).collect()
+}
+
+/// The anchors of the site's own, as they stand.
+pub fn anchors(config: &Config, senses: &Senses, now: Now) -> Vec<CheckView> {
+    let anchors = config.self_check.iter().flat_map(|own| &own.anchors);
+    anchors.map(|check| check_view(config, senses, *check, now)).collect()
+}
+
+fn check_view(config: &Config, senses: &Senses, check: CheckId, now: Now) -> CheckView {
+    let state = &senses.checks[check];
+    let window = state.window();
+    CheckView {
+        name: config.checks.name(check).to_string(),
+        layer: config.checks[check].layer.word().to_owned(),
+        verdict: state.verdict(),
+        reason: state.reason().to_owned(),
+        newest: (window.newest() != state.reason() && !window.newest().is_empty())
+            .then(|| window.newest().to_owned()),
+        unknown_for: window.unknown_for(now.mono).map(|span| span.as_secs_f64()),
+        monitoring_only: config.checks[check].monitoring_only,
+    }
 }
 
 /// The groups of voters, as they stand.
@@ -304,6 +358,7 @@ pub fn groups(config: &Config, senses: &Senses) -> Vec<GroupView> {
 /// One service, as it stands, for a client or for clients of whom nothing is known.
 pub fn service(
     setup: &Setup,
+    senses: &Senses,
     traffic: &Traffic,
     id: ServiceId,
     client: Option<&Prefix>,
@@ -313,7 +368,7 @@ pub fn service(
     let service = &config.services[id];
     let audience = &setup.audiences[id.position()];
     let class = client.map_or(UNKNOWN, |client| audience.class_of(client).number);
-    let (rule, regions) = traffic.explain(config, id, audience, class, now.mono).unwrap_or_default();
+    let (rule, regions) = traffic.explain(config, senses, id, audience, class, now.mono).unwrap_or_default();
     let choice = traffic.choice(id);
     let name = |region: RegionId| &**config.regions.name(region);
     ServiceView {
@@ -336,6 +391,7 @@ pub fn service(
             }
         }),
         elsewhere: elsewhere(config, choice, class),
+        places: places(config, senses, id, now),
     }
 }
 

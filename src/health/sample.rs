@@ -11,6 +11,8 @@ pub struct Sample {
     pub check: CheckId,
     /// What was found.
     pub finding: Finding,
+    /// Something came back from there, be it a refusal. Silence may as well be our own deafness.
+    pub heard: bool,
     /// How long it took.
     pub took: Duration,
 }

@@ -92,6 +92,11 @@ impl Deadline {
     /// # Errors
     /// The deadline passed first; `work` was dropped where it stood.
     pub async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, Late> {
+        // A timeout looks at its work first. A loop over work that is always ready, such as reading
+        // from a target that never stops talking, would never come to look at the clock.
+        if self.over() {
+            return Err(Late);
+        }
         tokio::time::timeout(self.left(), work).await.map_err(|_| Late)
     }
 
@@ -107,6 +112,13 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn work_that_is_always_ready_does_not_outlive_its_deadline() {
+        let deadline = Clock.deadline(Duration::from_millis(20));
+        while deadline.bound(std::future::ready(())).await.is_ok() {}
+        assert!(deadline.over());
+    }
 
     #[test]
     fn readings_of_two_clocks_agree_and_grow() {

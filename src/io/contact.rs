@@ -22,6 +22,8 @@ use crate::config::HostPort;
 /// How far a contact got, each as time since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Phases {
+    /// When they began: later than the contact where a redirect was followed.
+    pub begun: Duration,
     /// The name was resolved.
     pub resolved: Option<Duration>,
     /// The TCP connection was open.
@@ -30,6 +32,15 @@ pub struct Phases {
     pub secured: Option<Duration>,
     /// The first byte of an answer came.
     pub heard: Option<Duration>,
+    /// The connection was refused.
+    pub refused: Option<Duration>,
+}
+
+impl Phases {
+    /// Something came back from there, be it a refusal.
+    pub fn is_answered(&self) -> bool {
+        self.connected.or(self.heard).or(self.refused).is_some()
+    }
 }
 
 impl Phases {
@@ -37,7 +48,7 @@ impl Phases {
     /// time worth a word is left out, as is a name that needed no lookup.
     pub fn words(&self) -> String {
         let mut words: Vec<String> = Vec::new();
-        let mut before = Duration::ZERO;
+        let mut before = self.begun;
         for (name, at, least) in [
             ("resolve", self.resolved, Duration::from_millis(1)),
             ("connect", self.connected, Duration::ZERO),
@@ -169,10 +180,12 @@ impl Contact {
     pub async fn connect(&mut self, net: &Net, to: &HostPort, close: Close) -> Result<TcpStream, Failure> {
         let addresses = net.resolver().resolve(&to.host, to.port, self.deadline).await?;
         self.phases.resolved = Some(self.took());
-        self.note("resolve", || {
-            let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
-            format!("{} → {}", to.host, shown.join(", "))
-        });
+        if to.host.parse::<IpAddr>().is_err() {
+            self.note("resolve", || {
+                let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                format!("{} → {}", to.host, shown.join(", "))
+            });
+        }
         let mut failures: Vec<Failure> = Vec::new();
         for (n, address) in addresses.iter().enumerate() {
             // Each gets its share of the time left, so that one that is silent does not hide
@@ -195,7 +208,11 @@ impl Contact {
         }
         // What speaks of the target tells more than that we have, say, no IPv6.
         let told = failures.iter().position(|failure| failure.class != Class::Unmeasured).unwrap_or(0);
-        Err(failures.swap_remove(told))
+        let failure = failures.swap_remove(told);
+        if failure.class == Class::Refused {
+            self.phases.refused = Some(self.took());
+        }
+        Err(failure)
     }
 
     async fn connect_to(

@@ -78,7 +78,9 @@ pub async fn query(
     let address =
         *addresses.first().ok_or_else(|| Failure::unmeasured(format!("{server} has no address")))?;
     contact.phases.resolved = Some(contact.took());
-    contact.note("resolve", || format!("{} → {}", server.host, address.ip()));
+    if server.host.parse::<IpAddr>().is_err() {
+        contact.note("resolve", || format!("{} → {}", server.host, address.ip()));
+    }
     let id = random_id().map_err(Failure::unmeasured)?;
     let mut query = ask(id, name, rtype, Some(PAYLOAD));
     if recursion {
@@ -99,7 +101,10 @@ pub async fn query(
     let mut octets = [0; PAYLOAD as usize];
     for turn in 1..=SENDS_MAX {
         socket.send(&query).await.map_err(of_connect)?;
-        contact.note("ask", || format!("{name} {rtype} over UDP, from {:?}", socket.local_addr().ok()));
+        contact.note("ask", || match socket.local_addr() {
+            Ok(from) => format!("{address} from {from} over UDP: {name} {rtype}"),
+            Err(_) => format!("{address} over UDP: {name} {rtype}"),
+        });
         let pause = contact.deadline().within(again);
         let end = if turn == SENDS_MAX { contact.deadline() } else { pause };
         while let Ok(received) = end.bound(socket.recv(&mut octets)).await {

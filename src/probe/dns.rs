@@ -3,7 +3,7 @@
 use super::finding;
 use crate::config::{DnsCheck, DnsRecords, ExpectedRecord};
 use crate::health::Finding;
-use crate::io::{Contact, Failure, Net, dns, show};
+use crate::io::{Clock, Contact, Failure, Net, dns, show};
 use crate::wire::{Class, Message, RecordType, ShowRdata};
 use crate::zone;
 
@@ -20,6 +20,7 @@ async fn ask(net: &Net, check: &DnsCheck, contact: &mut Contact) -> Result<Findi
     let question = (&check.name, check.rtype);
     let dns::Answered { message, over_tcp } =
         dns::query(contact, net, &check.server, question, check.recursion).await?;
+    contact.heard_at(Clock.mono());
     contact.note("answer", || message.to_string().trim_end().to_owned());
     Ok(match judge(check, &message) {
         Err(why) => Finding::Fail(why),

@@ -40,7 +40,10 @@ async fn ask(net: &Net, check: &GrpcCheck, contact: &mut Contact) -> Result<Find
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    contact.note("request", || format!("{url} for `{}`", check.service));
+    contact.note("request", || match check.service.as_str() {
+        "" => format!("{url} for the whole server"),
+        service => format!("{url} for `{service}`"),
+    });
     let request = Request {
         version: HttpVersion::V2,
         headers,

@@ -52,7 +52,7 @@ async fn follow(net: &Net, check: &HttpCheck, contact: &mut Contact) -> Result<F
         }
         hop = next;
         // What is told of phases from here on is the next hop's.
-        contact.phases = Phases::default();
+        contact.phases = Phases { begun: contact.took(), ..Phases::default() };
     }
 }
 

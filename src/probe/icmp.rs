@@ -26,7 +26,9 @@ async fn ping(net: &Net, check: &IcmpCheck, contact: &mut Contact) -> Result<Fin
     let peer = addresses.first().map(std::net::SocketAddr::ip);
     let peer = peer.ok_or_else(|| Failure::unmeasured(format!("{} has no address", check.host)))?;
     contact.phases.resolved = Some(contact.took());
-    contact.note("resolve", || format!("{} → {peer}", check.host));
+    if check.host != peer.to_string() {
+        contact.note("resolve", || format!("{} → {peer}", check.host));
+    }
     let echo = Echo::open(peer, net.source().towards(peer)).await?;
     contact.note("open", || echo.kind().words().to_owned());
 

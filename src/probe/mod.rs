@@ -28,7 +28,12 @@ use crate::io::{Class, Contact, Failure, Net, Note};
 pub async fn check(net: &Net, id: CheckId, kind: &CheckKind, timeout: Duration) -> Option<Sample> {
     let mut contact = Contact::new(timeout);
     let finding = probe(net, kind, &mut contact).await?;
-    Some(Sample { check: id, finding, took: contact.took() })
+    Some(sample(id, finding, &contact))
+}
+
+fn sample(check: CheckId, finding: Finding, contact: &Contact) -> Sample {
+    let heard = matches!(finding, Finding::Pass(_) | Finding::Hold(_)) || contact.phases.is_answered();
+    Sample { check, finding, heard, took: contact.took() }
 }
 
 /// The same for one who wants to see it phase by phase.
@@ -40,7 +45,7 @@ pub async fn look(
 ) -> Option<(Sample, Vec<Note>)> {
     let mut contact = Contact::noting(timeout);
     let finding = probe(net, kind, &mut contact).await?;
-    Some((Sample { check: id, finding, took: contact.took() }, contact.notes()))
+    Some((sample(id, finding, &contact), contact.notes()))
 }
 
 async fn probe(net: &Net, kind: &CheckKind, contact: &mut Contact) -> Option<Finding> {

@@ -297,7 +297,7 @@ impl Running {
             tracing::error!(%why, target = describe(&self.config, &target.what), words);
             if let What::Check(check) = target.what {
                 let finding = Finding::Unknown(words.to_owned());
-                let sample = Sample { check, finding, took: Duration::ZERO };
+                let sample = Sample { check, finding, heard: false, took: Duration::ZERO };
                 let _ = self.reports.try_send(Report::Sample(sample));
             }
         }

@@ -25,7 +25,8 @@ async fn judge(net: &Net, check: &TlsCheck, contact: &mut Contact) -> Result<Fin
 
     let (_, session) = stream.get_ref();
     // Only these two are ever offered.
-    if check.min_version == TlsVersion::V1_3 && session.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+    let is_newest = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    if check.min_version == TlsVersion::V1_3 && !is_newest {
         return Ok(Finding::Fail("speaks TLS 1.2 at best, wanted TLS 1.3".to_owned()));
     }
     let chain = session.peer_certificates().unwrap_or_default();
@@ -48,7 +49,8 @@ async fn judge(net: &Net, check: &TlsCheck, contact: &mut Contact) -> Result<Fin
         return Ok(Finding::Fail(format!("a certificate that vouches for it expires within {wanted}")));
     }
     let took = show(contact.took());
-    Ok(Finding::Pass(format!("certificate valid for {} (TLS established in {took})", coarse(left))))
+    let version = if is_newest { "TLS 1.3" } else { "TLS 1.2" };
+    Ok(Finding::Pass(format!("certificate valid for {} ({version} established in {took})", coarse(left))))
 }
 
 /// A span for a person who thinks of certificates: in days, or what is left of one.

@@ -1,9 +1,10 @@
 //! Layers, bottom-up → the health of a region. The first layer that does not pass is the reason:
 //! passing the lower layers is what makes a failure of a higher one believable.
 
-use crate::base::{Health, Mono, Named, RegionId};
+use super::Tally;
+use crate::base::{CheckId, Health, Mono, Named};
 use crate::cluster::Standing;
-use crate::config::{Check, CheckKind, Config, Layer, Schedule, SilentMeans};
+use crate::config::{Check, CheckKind, Layer, Layers, Schedule, SilentMeans};
 use crate::health::{Finding, Sample, Verdict, Window};
 
 /// What one check has come to: its window, and for a cluster also the grade of its standing.
@@ -139,45 +140,158 @@ pub struct Assessment {
     pub why: Why,
 }
 
-/// Puts the layers of a region together.
-pub fn assess(
-    config: &Config,
-    region: RegionId,
-    checks: &Named<crate::base::CheckId, CheckState>,
-) -> Assessment {
+/// Puts the layers of a region, or of a service in a region, together.
+///
+/// `reach` comes before `quorum`: voters that cannot be asked while the region cannot be reached
+/// either say nothing of their quorum. The region is unreachable then, and if it cannot be told
+/// whether it is, it is unknown: what failed above an unknown layer may have failed for its sake.
+pub fn assess(layers: &Layers, checks: &Named<CheckId, CheckState>) -> Assessment {
     let mut degraded = None;
-    for layer in Layer::ALL {
-        let ids = config.layer(region, layer);
-        let worst = |wanted: Verdict| ids.iter().copied().find(|id| checks[*id].verdict() == wanted);
-        let why = |id| Why {
-            layer: Some(layer),
+    for (layer, spec) in layers {
+        let tally = Tally::of(spec, |check| checks[check].verdict());
+        let first = |wanted: Verdict| spec.deciding().find(|id| checks[*id].verdict() == wanted);
+        let why = |id: CheckId| Why {
+            layer: Some(*layer),
             check: Some(checks.name(id).to_string()),
             words: checks[id].reason().to_owned(),
-            cluster_loss: checks[id].group_lost,
+            cluster_loss: false,
         };
-        if let Some(id) = worst(Verdict::Fail) {
-            let health = match layer {
-                Layer::Reach | Layer::Service => Health::Unreachable,
-                Layer::Quorum => Health::NoQuorum,
-                // It serves what it has, and is behind.
-                Layer::Replication => Health::Degraded,
-            };
-            return Assessment { health, why: why(id) };
+        // Of several that broke it the first is named, and how the vote went.
+        let blame = |id: CheckId| match spec.needs_all() {
+            true => why(id),
+            false => {
+                let Tally { passed, unknown, needed } = tally;
+                let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
+                let why = why(id);
+                let words =
+                    format!("{} ({passed} of {} pass{unknown}; {needed} needed)", why.words, spec.total());
+                Why { words, ..why }
+            }
+        };
+        match tally.verdict() {
+            Verdict::Pass => {
+                // Without those that cannot afford one more loss it would not pass.
+                let firm = Tally::of(spec, |id| match checks[id].degraded() {
+                    true => Verdict::Fail,
+                    false => checks[id].verdict(),
+                });
+                if firm.passed < firm.needed {
+                    let first = spec.deciding().find(|id| checks[*id].degraded());
+                    degraded = degraded.or_else(|| first.map(why));
+                }
+            }
+            Verdict::Unknown => {
+                let id = first(Verdict::Unknown).expect("something unknown decides");
+                return Assessment { health: Health::Unknown, why: blame(id) };
+            }
+            Verdict::Fail => {
+                let id = first(Verdict::Fail).expect("something has failed");
+                let health = match layer {
+                    Layer::Reach | Layer::Service => Health::Unreachable,
+                    Layer::Quorum => Health::NoQuorum,
+                    // It serves what it has, and is behind.
+                    Layer::Replication => Health::Degraded,
+                };
+                // Where one check suffices to fail the layer, the first counts; in a vote a group
+                // that is lost as a whole may be what tipped it.
+                let lost = match spec.needs_all() {
+                    true => checks[id].group_lost,
+                    false => spec
+                        .deciding()
+                        .any(|id| checks[id].verdict() == Verdict::Fail && checks[id].group_lost),
+                };
+                return Assessment { health, why: Why { cluster_loss: lost, ..blame(id) } };
+            }
         }
-        if let Some(id) = worst(Verdict::Unknown) {
-            return Assessment { health: Health::Unknown, why: Why { cluster_loss: false, ..why(id) } };
-        }
-        degraded = degraded.or_else(|| ids.iter().copied().find(|id| checks[*id].degraded()).map(why));
     }
     match degraded {
-        Some(why) => Assessment { health: Health::Degraded, why: Why { cluster_loss: false, ..why } },
-        None if config.regions[region].layers.is_empty() => Assessment {
+        Some(why) => Assessment { health: Health::Degraded, why },
+        None if layers.values().all(|layer| layer.votes.is_empty()) => Assessment {
             health: Health::Unknown,
-            why: Why { words: "no checks are configured".to_owned(), ..Why::default() },
+            why: Why { words: "no checks decide".to_owned(), ..Why::default() },
         },
         None => Assessment {
             health: Health::Healthy,
             why: Why { words: "every layer passes".to_owned(), ..Why::default() },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{HostPort, LayerChecks, TcpCheck};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Layers of checks, a letter for each: `p`asses, `f`ails, `?` unknown.
+    fn health(layers: &[(Layer, &str, u64)]) -> (Health, String) {
+        let schedule = Schedule { interval: SECOND, timeout: SECOND, rise: 1, fall: 1, ..Schedule::DEFAULT };
+        let mut checks = Named::default();
+        let mut bound = Layers::new();
+        for (layer, letters, needed) in layers {
+            let mut votes = Vec::new();
+            for letter in letters.chars() {
+                let address = HostPort { host: "a".to_owned(), port: 1 };
+                let check = Check {
+                    region: Some(crate::base::RegionId(0)),
+                    layer: *layer,
+                    monitoring_only: false,
+                    kind: CheckKind::Tcp(TcpCheck { address, send: Vec::new(), expect: None }),
+                    schedule,
+                };
+                let mut state = CheckState::new(&check);
+                let words = format!("{letter} seen");
+                let finding = match letter {
+                    'p' => Finding::Pass(words),
+                    'f' => Finding::Fail(words),
+                    _ => Finding::Unknown(words),
+                };
+                let id = CheckId(checks.len() as u32);
+                state.sample(&Sample { check: id, finding, heard: true, took: SECOND }, Mono::default());
+                votes.push((checks.push(&format!("{}-{}", layer.word(), votes.len()), state).unwrap(), 1));
+            }
+            let checks = votes.iter().map(|(check, _)| *check).collect();
+            bound.insert(*layer, LayerChecks { checks, votes, needed: *needed });
+        }
+        let Assessment { health, why } = assess(&bound, &checks);
+        (health, why.to_string())
+    }
+
+    use Layer::{Quorum, Reach, Replication, Service};
+
+    #[test]
+    fn the_lowest_layer_that_fails_is_the_reason() {
+        let said = |layers: &[(Layer, &str, u64)]| health(layers);
+        // Voters that are gone with the region are no lost quorum.
+        assert_eq!(
+            said(&[(Reach, "f", 1), (Quorum, "f", 1)]),
+            (Health::Unreachable, "reach-0: f seen".to_owned())
+        );
+        assert_eq!(
+            said(&[(Reach, "?", 1), (Quorum, "f", 1)]).0,
+            Health::Unknown,
+            "it may be unreachable: not to be told"
+        );
+        assert_eq!(said(&[(Reach, "p", 1), (Quorum, "f", 1)]).0, Health::NoQuorum);
+        assert_eq!(said(&[(Reach, "p", 1), (Service, "p", 1), (Replication, "f", 1)]).0, Health::Degraded);
+        assert_eq!(said(&[(Reach, "", 0)]), (Health::Unknown, "no checks decide".to_owned()));
+    }
+
+    #[test]
+    fn a_vote_is_told_with_its_count() {
+        assert_eq!(health(&[(Service, "pff", 1)]).0, Health::Healthy);
+        assert_eq!(
+            health(&[(Service, "pff", 2)]),
+            (Health::Unreachable, "service-1: f seen (1 of 3 pass; 2 needed)".to_owned())
+        );
+        assert_eq!(
+            health(&[(Service, "p?f", 2)]),
+            (Health::Unknown, "service-1: ? seen (1 of 3 pass, 1 unknown; 2 needed)".to_owned())
+        );
+        assert_eq!(health(&[(Service, "p?f", 1)]).0, Health::Healthy, "whatever the unknown one is");
+        assert_eq!(health(&[(Service, "?ff", 2)]).0, Health::Unreachable, "whatever the unknown one is");
     }
 }

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use super::{Outlook, breaks_in};
 use crate::base::{CheckId, RegionId};
-use crate::config::{CheckKind, Config, Failback, Layer, Service, SwitchedBy};
+use crate::config::{CheckKind, Config, Failback, Layer, LayerChecks, Service, SwitchedBy};
+use crate::health::Verdict;
 
 /// Intervals are stretched by up to this share, so that probes of many sites drift apart.
 pub const JITTER: f64 = 0.05;
@@ -58,14 +60,20 @@ pub fn detection(config: &Config, check: CheckId) -> Duration {
     }
 }
 
-/// The slowest check of a region, up to its quorum layer.
-pub fn region_detection(config: &Config, region: RegionId) -> Option<Detection> {
-    [Layer::Reach, Layer::Service, Layer::Quorum]
-        .into_iter()
-        .flat_map(|layer| config.layer(region, layer))
+/// The slowest check that decides on a service's place in a region, up to the quorum layer: one of
+/// the region's, or one of its own there. In a layer that only needs some of its checks it is the
+/// slowest of all that may have to fail. What is silent waits for the word of somebody unrelated on
+/// top (see `sight`), which comes with their next result.
+pub fn place_detection(config: &Config, service: &Service, region: RegionId) -> Option<Detection> {
+    let outlook = Outlook::of(config);
+    let waits = outlook.witness_of(region).map_or(Duration::ZERO, |witness| outlook.confirmation(witness));
+    config
+        .layers_of(service, region)
+        .flat_map(LayerChecks::deciding)
+        .filter(|check| config.checks[*check].layer < Layer::Replication)
         .map(|check| Detection {
-            check: config.checks.name(*check).to_string(),
-            within: detection(config, *check),
+            check: config.checks.name(check).to_string(),
+            within: detection(config, check) + waits,
         })
         .max_by_key(|detection| detection.within)
 }
@@ -76,7 +84,7 @@ pub fn guarantee(config: &Config, name: &str, service: &Service, hold: Option<Du
     let detection: Vec<(String, Detection)> = regions
         .iter()
         .filter_map(|region| {
-            Some((config.regions.name(*region).to_string(), region_detection(config, *region)?))
+            Some((config.regions.name(*region).to_string(), place_detection(config, service, *region)?))
         })
         .collect();
     let detection_max = detection.iter().map(|(_, detection)| detection.within).max().unwrap_or_default();
@@ -84,9 +92,12 @@ pub fn guarantee(config: &Config, name: &str, service: &Service, hold: Option<Du
     let ttl = regions
         .iter()
         .filter_map(|region| {
-            let checks = config.regions[*region].layers.values().flatten();
-            let spans = checks.map(|check| config.checks[*check].schedule);
-            spans.map(|schedule| schedule.interval * schedule.fall).min()
+            let span = |check: CheckId| {
+                let schedule = config.checks[check].schedule;
+                schedule.interval * schedule.fall
+            };
+            let layers = config.layers_of(service, *region);
+            layers.map(|layer| breaks_in(layer, |_| Verdict::Pass, span)).min()
         })
         .max()
         .unwrap_or(Duration::MAX)
@@ -94,9 +105,9 @@ pub fn guarantee(config: &Config, name: &str, service: &Service, hold: Option<Du
     let rise = regions
         .iter()
         .filter_map(|region| {
-            let checks = config.regions[*region].layers.values().flatten();
+            let checks = config.layers_of(service, *region).flat_map(LayerChecks::deciding);
             checks
-                .map(|check| config.checks[*check].schedule)
+                .map(|check| config.checks[check].schedule)
                 .map(|schedule| schedule.interval * (schedule.rise - 1))
                 .max()
         })

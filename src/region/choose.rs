@@ -346,6 +346,7 @@ mod tests {
             names: Vec::new(),
             answers: [A, B, C].map(|region| (region, Records::default())).into(),
             regions: policy.regions(),
+            layers: BTreeMap::new(),
             nearest: Vec::new(),
             rules: Vec::new(),
             policy,
@@ -373,7 +374,7 @@ mod tests {
                 location: None,
                 capacity: None,
                 capacity_hook: None,
-                layers: BTreeMap::new(),
+                layers: crate::config::Layers::new(),
                 place,
             };
             regions.push(name, region).ok();

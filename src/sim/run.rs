@@ -422,6 +422,11 @@ fn event_words(event: &Event) -> Option<(&'static str, String)> {
         Event::Flip { region, from, to, generation, why } => {
             ("flip", format!("{region} {from} -> {to} (generation {generation}): {why}"))
         }
+        Event::Blind { blind: true, words } => ("blind", words.clone()),
+        Event::Blind { blind: false, words } => ("sighted", words.clone()),
+        Event::Place { service, region, from, to, why } => {
+            ("place", format!("{service} in {region} {from} -> {to}: {why}"))
+        }
         Event::Duty { region, from, to } => ("duty", format!("{region} {} -> {}", from.word(), to.word())),
         Event::Answers { table, services } => {
             let each = services.iter().map(|answer| {

@@ -48,7 +48,8 @@ pub struct Scenario {
 pub struct Act {
     /// When.
     pub at: Span,
-    /// Checks, by name, and what they find from now on: `pass`, or `fail: …`, `unknown: …`.
+    /// Checks, by name, and what they find from now on: `pass`, or `fail: …` (it answers,
+    /// and badly), `silent: …` (nothing comes back), `unknown: …`.
     pub checks: BTreeMap<String, String>,
     /// Groups, by name, and their voters from now on.
     pub voters: BTreeMap<String, String>,

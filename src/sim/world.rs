@@ -47,11 +47,13 @@ impl World {
         let (word, words) = finds.split_once(':').unwrap_or((finds, ""));
         let words = words.trim().to_owned();
         let finding = match word {
-            "fail" => Finding::Fail(words),
+            "fail" | "silent" => Finding::Fail(words),
             "unknown" => Finding::Unknown(words),
             _ => Finding::Pass(words),
         };
-        Sample { check, finding, took: Duration::from_millis(1) }
+        let heard = !matches!(word, "silent" | "unknown");
+        let timeout = config.checks[check].schedule.timeout;
+        Sample { check, finding, heard, took: if heard { Duration::from_millis(1) } else { timeout } }
     }
 
     /// What a round of a group brings.

@@ -56,6 +56,8 @@ pub enum Gate {
     Mode(Mode),
     /// The store cannot be written to: nothing can be recorded either.
     StoreFailing(String),
+    /// This site cannot see: what it would do next might be wrong, and it could not tell.
+    Blind(String),
 }
 
 impl Gate {
@@ -68,6 +70,7 @@ impl Gate {
             Self::Mode(Mode::Answer) => Some("the mode is `answer`".to_owned()),
             Self::Mode(Mode::Act) => None,
             Self::StoreFailing(why) => Some(format!("the store fails: {why}")),
+            Self::Blind(why) => Some(format!("this site is blind: {why}")),
         }
     }
 }

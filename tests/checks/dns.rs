@@ -11,8 +11,8 @@ use pointsman::zone;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use crate::common::{Program, Scratch, find, ports, until};
-use crate::{at, fails, passes, run};
+use crate::common::{Program, Scratch, find, now, ports, until};
+use crate::{TIMEOUT, at, fails, passes, run};
 
 const ZONE: &str = "\
 $ORIGIN example.com.
@@ -175,6 +175,18 @@ async fn is_not_fooled() {
     })
     .await;
     fails(see(cut).await, "connection refused by 127.0.0.1");
+    // Rubbish as fast as the kernel takes it.
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let flood = std::thread::spawn(move || {
+        let (_, peer) = socket.recv_from(&mut [0; 512]).unwrap();
+        let started = now();
+        while now() - started < TIMEOUT * 3 {
+            let _ = socket.send_to(b"rubbish", peer);
+        }
+    });
+    fails(see(address).await, "no answer from 127.0.0.1");
+    flood.join().unwrap();
     // A lost datagram is asked for again.
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let (late, _task) = lying(move |query| {

@@ -151,6 +151,22 @@ async fn follows_redirects_only_if_asked_and_so_far() {
     let found = see(expecting(check("/twice", 2), "green")).await;
     passes(found, &format!("(redirected from {base}/twice to {base}/away)"));
     fails(see(check("/circle", 5)).await, "redirects in a circle");
+    // The phases that are told are the last hop's own.
+    let target = format!("{base}/healthz");
+    let slow = Server::start(move |mut stream: TcpStream| {
+        let answer = format!("HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n");
+        async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.read(&mut [0; 16]).await;
+        }
+    })
+    .await;
+    let Finding::Pass(words) = see(HttpCheck { redirects: 1, ..http(&slow.url("/")) }).await else {
+        panic!()
+    };
+    assert!(words.contains("(connect ") && !words.contains("resolve "), "{words}");
     fails(see(check("/nowhere", 5)).await, "connection refused by 127.0.0.1:1 (redirected there by ");
     fails(see(check("/odd", 5)).await, "neither http:// nor https://");
     // A status that is asked for is an answer, not a way.

@@ -27,13 +27,18 @@ pub struct Fleet {
 impl Fleet {
     /// Starts so many members. `None`: the machine has no namespaces for us; that was said.
     pub fn start(name: &'static str, size: usize, launch: Launch) -> Option<Self> {
-        let net = Net::start(size + 1)?;
-        let members = (0..size).map(|_| None).collect();
-        let mut fleet = Self { members, launch, net, scratch: Scratch::new(name), name };
+        let mut fleet = Self::prepare(name, size, launch)?;
         for n in 0..size {
             fleet.start_member(n);
         }
         Some(fleet)
+    }
+
+    /// The same with no member started yet.
+    pub fn prepare(name: &'static str, size: usize, launch: Launch) -> Option<Self> {
+        let net = Net::start(size + 1)?;
+        let members = (0..size).map(|_| None).collect();
+        Some(Self { members, launch, net, scratch: Scratch::new(name), name })
     }
 
     pub fn size(&self) -> usize {

@@ -34,6 +34,8 @@ impl Binder<'_> {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
                 spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
+                spec::Cluster::Nats(Beside { shared, own }) => self.nats(&name, shared, own, place),
+                spec::Cluster::RaftHttp(Beside { shared, own }) => self.raft_http(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
                 spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
                 spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
@@ -131,6 +133,7 @@ impl Binder<'_> {
             fall: frame.fall,
             jitter: frame.jitter.clone(),
             source: frame.source.clone(),
+            ..spec::Schedule::default()
         };
         self.schedule(&given, place, self.defaults)
     }

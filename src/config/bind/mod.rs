@@ -9,6 +9,7 @@ mod conduct;
 mod countries;
 mod geo;
 mod dnssec;
+mod layers;
 mod listen;
 mod policies;
 mod records;
@@ -22,13 +23,13 @@ mod zones;
 pub use values::{Unfit, parse_host_port, parse_status, parse_url};
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{
-    Check, Cluster, Config, DnsLimits, Group, Layer, Location, Mode, Region, Schedule, Service, Site, Store,
+    Check, Cluster, Config, DnsLimits, Group, Layers, Location, Mode, Region, Schedule, Service, Site, Store,
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
@@ -169,11 +170,13 @@ impl<'a> Binder<'a> {
         let keys = self.keys(file.keys);
         let zones = self.zones(file.zones, &keys, &sites, &store);
         self.dnssec_on_many_sites(&zones, &sites);
+        self.no_part(&file.defaults.check);
         self.defaults = self.schedule(&file.defaults.check, &file.defaults.check.place, Schedule::DEFAULT);
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
         self.clusters(file.clusters);
         self.region_layers(file.regions);
+        let self_check = file.self_check.and_then(|spec| self.self_check(spec));
         self.services(file.services, &zones);
         self.dynamic_names(&zones);
         let workflows = self.workflows(file.workflows);
@@ -195,6 +198,7 @@ impl<'a> Binder<'a> {
             groups: std::mem::take(&mut self.groups),
             regions: std::mem::take(&mut self.regions),
             checks: std::mem::take(&mut self.checks),
+            self_check,
             services: std::mem::take(&mut self.services),
             workflows,
             aliases,
@@ -261,7 +265,7 @@ impl<'a> Binder<'a> {
                 location: region.location.as_ref().map(|location| self.location(location)),
                 capacity: region.capacity,
                 capacity_hook: region.capacity_hook.as_ref().and_then(|hook| self.hook(hook)),
-                layers: BTreeMap::new(),
+                layers: Layers::new(),
                 place: name.place.clone(),
             };
             if self.regions.push(name, region).is_err() {
@@ -273,23 +277,12 @@ impl<'a> Binder<'a> {
     fn region_layers(&mut self, regions: Entries<spec::Region>) {
         for (name, region) in regions.0 {
             let Some(id) = self.regions.id(&name) else { continue };
-            let layers = [
-                (Layer::Reach, region.layers.reach),
-                (Layer::Service, region.layers.service),
-                (Layer::Quorum, region.layers.quorum),
-                (Layer::Replication, region.layers.replication),
-            ];
-            for (layer, items) in layers {
-                let checks = self.layer(id, layer, &items);
-                if !checks.is_empty() {
-                    self.regions[id].layers.insert(layer, checks);
-                }
-            }
-            if self.regions[id].layers.is_empty() {
+            self.regions[id].layers = self.layers(None, id, region.layers);
+            if !self.regions[id].layers.values().any(|layer| !layer.votes.is_empty()) {
                 self.mistakes
                     .warn(
                         &name.place,
-                        format!("region `{}` has no checks: its health stays unknown", name.value),
+                        format!("no checks decide on region `{}`: its health stays unknown", name.value),
                     )
                     .help("give it at least `layers: {reach: [{tcp: {address: …}}]}`");
             }

@@ -95,6 +95,7 @@ impl Binder<'_> {
                     );
             }
         }
+        let layers = self.service_layers(name, service.layers, &regions);
         let ttl = self.ttl(service.ttl.as_ref());
         let failback = match (service.failback, service.switched_by) {
             (Some(spec::Failback::Auto(_)), SwitchedBy::Workflow) => {
@@ -117,6 +118,7 @@ impl Binder<'_> {
             salt: stable_hash(name.value.as_bytes()),
             switched_by: service.switched_by,
             answers,
+            layers,
             ttl,
             all_down: service.all_down,
             failback,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{JsonTest, Match};
+use super::{JsonTest, Layer, Match};
 use crate::base::{ClusterId, RegionId, SecretRef};
 use crate::wire::{Name, Rcode, RecordType};
 
@@ -86,10 +86,12 @@ impl Source {
 /// One probe of one target on an interval, in one layer of one region.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// The region it speaks for.
-    pub region: RegionId,
+    /// The region it speaks for; none for an anchor of the site's own.
+    pub region: Option<RegionId>,
     /// The layer it belongs to.
     pub layer: Layer,
+    /// It is measured and shown, and decides nothing.
+    pub monitoring_only: bool,
     /// What it does.
     pub kind: CheckKind,
     /// When, and how many results make a verdict.
@@ -404,35 +406,6 @@ impl std::fmt::Display for HostPort {
         match self.host.parse::<Ipv6Addr>() {
             Ok(address) => write!(f, "[{address}]:{}", self.port),
             Err(_) => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// Layers of a region, bottom-up: the first broken one is the reason.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// Can it be reached?
-    Reach,
-    /// Does the service answer?
-    Service,
-    /// Can the stateful system inside commit a write?
-    Quorum,
-    /// Has it caught up?
-    Replication,
-}
-
-impl Layer {
-    /// All of them, bottom-up.
-    pub const ALL: [Layer; 4] = [Layer::Reach, Layer::Service, Layer::Quorum, Layer::Replication];
-
-    /// As written in the configuration and in labels.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Reach => "reach",
-            Self::Service => "service",
-            Self::Quorum => "quorum",
-            Self::Replication => "replication",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{HostPort, Schedule};
+use super::{HostPort, Schedule, StatusRange};
 use crate::base::{ClusterId, GroupId, Place, RegionId, SecretRef};
 
 /// A stateful system, named once: watched by checks, acted on by database stages.
@@ -45,6 +45,10 @@ pub enum ClusterKind {
     Consul(ConsulOptions),
     /// ZooKeeper servers, over their client port.
     ZooKeeper(ZooKeeperOptions),
+    /// NATS JetStream servers, over their monitoring port.
+    Nats(NatsOptions),
+    /// Any system that elects a leader and tells of it in JSON over HTTP.
+    RaftHttp(Box<RaftHttpOptions>),
     /// PostgreSQL: one primary, streaming standbys.
     Postgres(PostgresOptions),
     /// RabbitMQ 3.10 and later: quorum queues, over its management API.
@@ -66,6 +70,8 @@ impl ClusterKind {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
             Self::ZooKeeper(_) => "zookeeper",
+            Self::Nats(_) => "nats",
+            Self::RaftHttp(_) => "raft_http",
             Self::Postgres(_) => "postgres",
             Self::Rabbitmq(_) => "rabbitmq",
             Self::Kafka(_) => "kafka",
@@ -88,26 +94,28 @@ impl ClusterKind {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Postgres(_) => None,
-            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
+            Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
+            Self::Postgres(_) | Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
         }
     }
 
     /// Whether its members decide by majority, so that it matters how many there are.
     pub fn votes(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Rabbitmq(_) | Self::Kafka(_) => true,
-            Self::Galera(_) | Self::MysqlGr(_) => true,
+            Self::Rabbitmq(_) | Self::Galera(_) | Self::MysqlGr(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
             Self::RedisSentinel(_) => false,
             Self::Postgres(_) => false,
+            _ => self.elects(),
         }
     }
 
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Kafka(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
+            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
         }
@@ -268,6 +276,89 @@ pub struct ZooKeeperOptions {
     /// The budget of the linearizable probe; a server that is cut off leaves it hanging for
     /// `syncLimit` ticks.
     pub linearizable_timeout: Duration,
+}
+
+/// How to talk to NATS JetStream servers.
+#[derive(Clone, Debug, Default)]
+pub struct NatsOptions {
+    /// TLS of the monitoring port.
+    pub access: Access,
+    /// The budget of the linearizable probe.
+    pub linearizable_timeout: Duration,
+    /// What that publishes; without it there is none.
+    pub publish: Option<NatsPublish>,
+    /// How many replicated streams may be lost; without it they are not looked at.
+    pub streams_lost_max: Option<LostMax>,
+}
+
+/// Where to publish a message that a majority must have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NatsPublish {
+    /// A subject of a replicated stream.
+    pub subject: String,
+    /// The client port of every server.
+    pub port: u16,
+    /// Who we are there.
+    pub user: Option<String>,
+    /// That user's password.
+    pub password: Option<SecretRef>,
+    /// A token instead.
+    pub token: Option<SecretRef>,
+}
+
+/// How to ask a system that we know nothing of but this.
+#[derive(Clone, Debug, Default)]
+pub struct RaftHttpOptions {
+    /// TLS, and a bearer token.
+    pub access: Access,
+    /// What to ask every member.
+    pub path: String,
+    /// Sent with POST; without it, GET.
+    pub body: Option<String>,
+    /// What must be in the answer.
+    pub expect: Option<String>,
+    /// Where in the answer each fact is.
+    pub pointers: Pointers,
+    /// The budget of the linearizable probe.
+    pub linearizable_timeout: Duration,
+    /// What takes a quorum to answer; without it there is no such probe.
+    pub linearizable: Option<RaftHttpQuorum>,
+}
+
+/// Where in an answer each fact is: JSON pointers (RFC 6901).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pointers {
+    /// Which cluster.
+    pub cluster: Option<String>,
+    /// The member's own name.
+    pub member: Option<String>,
+    /// Whom it takes for the leader: missing, null, empty or 0 for nobody.
+    pub leader: String,
+    /// In which term.
+    pub term: Option<String>,
+    /// The end of its log.
+    pub index: Option<String>,
+    /// How far it has applied that.
+    pub applied: Option<String>,
+    /// True for a member without a vote.
+    pub learner: Option<String>,
+    /// False for a member without a vote.
+    pub voter: Option<String>,
+}
+
+/// A request that takes a quorum to answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RaftHttpQuorum {
+    /// What to ask.
+    pub path: String,
+    /// Sent with POST; without it, GET.
+    pub body: Option<String>,
+    /// Which statuses prove a quorum.
+    pub status: Vec<StatusRange>,
+    /// What must be in the answer besides.
+    pub expect: Option<String>,
+    /// What in an answer, of whatever status, means that there is none.
+    pub no_quorum: Option<String>,
 }
 
 /// How to talk to PostgreSQL, and what to do with it.

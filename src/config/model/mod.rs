@@ -3,10 +3,12 @@
 
 mod checks;
 mod clusters;
+mod layers;
 mod matching;
 
 pub use checks::*;
 pub use clusters::*;
+pub use layers::*;
 pub use matching::*;
 
 use std::collections::BTreeMap;
@@ -52,8 +54,11 @@ pub struct Config {
     pub groups: Named<GroupId, Group>,
     /// Failure domains.
     pub regions: Named<RegionId, Region>,
-    /// All checks of all regions and layers; a check's name is `region/layer/kind`.
+    /// All checks of all regions and layers; a check's name is `region/layer/kind`, with `service/`
+    /// before it in a service's own layers.
     pub checks: Named<CheckId, Check>,
+    /// By what the site tells whether it sees at all, besides its regions.
+    pub self_check: Option<SelfCheck>,
     /// Dynamic names.
     pub services: Named<ServiceId, Service>,
     /// Workflow files and their triggers.
@@ -332,9 +337,18 @@ pub struct Region {
     /// Who makes room in it when a workflow asks.
     pub capacity_hook: Option<Hook>,
     /// Its checks, by layer.
-    pub layers: BTreeMap<Layer, Vec<CheckId>>,
+    pub layers: Layers,
     /// Where the configuration names it.
     pub place: Place,
+}
+
+/// Targets that have nothing to do with any region, to tell whether the site sees at all.
+#[derive(Clone, Debug)]
+pub struct SelfCheck {
+    /// Their checks; there is at least one.
+    pub anchors: Vec<CheckId>,
+    /// So many of them must pass, or the site may be blind.
+    pub at_least: u32,
 }
 
 /// Dynamic names and the regions that serve them.
@@ -360,6 +374,8 @@ pub struct Service {
     pub switched_by: SwitchedBy,
     /// The records of each region.
     pub answers: BTreeMap<RegionId, Records>,
+    /// Checks of its own: where they fail, it alone loses that region.
+    pub layers: BTreeMap<RegionId, Layers>,
     /// Bounds of the answers' TTL.
     pub ttl: TtlBounds,
     /// What to answer when no region is fit.
@@ -543,9 +559,14 @@ impl Config {
         path
     }
 
-    /// The checks of one layer of a region.
-    pub fn layer(&self, region: RegionId, layer: Layer) -> &[CheckId] {
-        self.regions[region].layers.get(&layer).map_or(&[], Vec::as_slice)
+    /// The layers that decide on a service's place in a region: the region's, and its own there.
+    pub fn layers_of<'a>(
+        &'a self,
+        service: &'a Service,
+        region: RegionId,
+    ) -> impl Iterator<Item = &'a LayerChecks> {
+        let own = service.layers.get(&region).into_iter().flat_map(BTreeMap::values);
+        self.regions[region].layers.values().chain(own)
     }
 
     /// The group of a cluster that a region's standing is read from, and whether the region has

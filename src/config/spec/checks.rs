@@ -21,6 +21,7 @@ pub enum Check {
     Dns(Box<Timed<DnsCheck>>),
     Icmp(Timed<IcmpCheck>),
     Exec(Timed<ExecCheck>),
+    Cluster(ClusterCheck),
 }
 
 /// A check: when it is made, and what it is.
@@ -137,4 +138,12 @@ pub struct ExecCheck {
     pub env: BTreeMap<String, Node>,
     #[serde(default)]
     pub codes: ExitCodes,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterCheck {
+    pub name: Placed<String>,
+    pub weight: Option<Placed<u32>>,
+    pub monitoring_only: Option<Placed<bool>>,
 }

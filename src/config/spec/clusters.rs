@@ -12,11 +12,14 @@ use crate::config::yaml::Node;
 
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "read once, and taken apart at once")]
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
     #[serde(rename = "zookeeper")]
     ZooKeeper(Framed<ZooKeeper>),
+    Nats(Framed<Nats>),
+    RaftHttp(Framed<RaftHttp>),
     Postgres(Framed<Postgres>),
     Rabbitmq(Framed<Rabbitmq>),
     Kafka(Framed<Kafka>),
@@ -65,6 +68,61 @@ pub struct Consul {
 pub struct ZooKeeper {
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    pub tls: Option<Tls>,
+    pub publish: Option<NatsPublish>,
+    pub streams_lost_max: Option<LostMax>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct NatsPublish {
+    pub subject: Placed<String>,
+    pub port: Option<u16>,
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub token: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RaftHttp {
+    pub path: Placed<String>,
+    pub body: Option<String>,
+    pub expect: Option<String>,
+    pub pointers: Pointers,
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable: Option<RaftHttpQuorum>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Pointers {
+    pub cluster: Option<Placed<String>>,
+    pub member: Option<Placed<String>>,
+    pub leader: Placed<String>,
+    pub term: Option<Placed<String>>,
+    pub index: Option<Placed<String>>,
+    pub applied: Option<Placed<String>>,
+    pub learner: Option<Placed<String>>,
+    pub voter: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RaftHttpQuorum {
+    pub path: Placed<String>,
+    pub body: Option<String>,
+    pub status: Option<Vec<Node>>,
+    pub expect: Option<String>,
+    pub no_quorum: Option<String>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -74,6 +74,8 @@ pub struct File {
     pub clusters: Entries<Placed<Cluster>>,
     #[serde(default)]
     pub regions: Entries<Region>,
+    #[serde(default, deserialize_with = "not_empty")]
+    pub self_check: Option<Placed<SelfCheck>>,
     #[serde(default)]
     pub services: Entries<Service>,
     #[serde(default)]
@@ -291,6 +293,8 @@ pub struct Schedule {
     pub timeout: Option<Span>,
     pub rise: Option<u32>,
     pub fall: Option<u32>,
+    pub weight: Option<Placed<u32>>,
+    pub monitoring_only: Option<Placed<bool>>,
     pub jitter: Option<Node>,
     pub source: Option<Node>,
 }
@@ -308,10 +312,28 @@ pub struct Region {
 #[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layers {
-    pub reach: Vec<Node>,
-    pub service: Vec<Node>,
-    pub quorum: Vec<Node>,
-    pub replication: Vec<Node>,
+    pub reach: Option<Node>,
+    pub service: Option<Node>,
+    pub quorum: Option<Node>,
+    pub replication: Option<Node>,
+}
+
+/// A layer that is not just a list of checks that must all pass.
+#[derive(Deserialize, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layer {
+    pub all: Option<Vec<Node>>,
+    pub any: Option<Vec<Node>>,
+    pub of: Option<Vec<Node>>,
+    pub weights: Option<Vec<Node>>,
+    pub at_least: Option<Placed<u32>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct SelfCheck {
+    pub anchors: Placed<Vec<Node>>,
+    pub at_least: Option<Placed<u32>>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -322,6 +344,8 @@ pub struct Service {
     #[serde(default)]
     pub switched_by: SwitchedBy,
     pub answers: Placed<Entries<Records>>,
+    #[serde(default)]
+    pub layers: Entries<Layers>,
     pub ecs: Option<bool>,
     pub ttl: Option<Placed<Ttl>>,
     #[serde(default)]

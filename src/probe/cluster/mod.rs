@@ -8,8 +8,10 @@ mod galera;
 mod kafka;
 mod mysql;
 mod mysql_gr;
+mod nats;
 mod postgres;
 mod rabbitmq;
+mod raft_http;
 mod redis;
 mod zookeeper;
 
@@ -45,6 +47,10 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::status(net, options, to, timeout).await
+        }
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::status(net, options, url, timeout).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::status(net, options, url, timeout).await
         }
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
@@ -85,6 +91,8 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
+        ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
         ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
@@ -99,6 +107,10 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
             rabbitmq::linearizable(net, options, url).await
         }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
+        (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
+            raft_http::linearizable(net, options, url).await
+        }
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::linearizable(net, options, to).await
         }

@@ -7,46 +7,42 @@ mod http;
 mod matching;
 
 use super::Binder;
-use crate::base::{CheckId, RegionId};
+use super::layers::{Part, Speaker};
+use crate::base::{Place, RegionId};
 use crate::config::model::{Check, CheckKind, Layer};
 use crate::config::read::{Beside, Placed, read};
 use crate::config::spec;
 use crate::config::yaml::{Node, Value};
 
 impl Binder<'_> {
-    pub(super) fn layer(&mut self, region: RegionId, layer: Layer, items: &[Node]) -> Vec<CheckId> {
-        let mut ids = Vec::new();
-        for item in items {
-            if let Some(check) = self.check(region, layer, item) {
-                let name = self.check_name(&check);
-                if let Ok(id) = self.checks.push(&name, check) {
-                    ids.push(id);
-                } else {
-                    self.mistakes.error(&item.place, "too many checks");
-                }
-            }
-        }
-        ids
-    }
-
-    /// `region/layer/kind`, with `-2`, `-3` … behind it for the later ones of a kind.
-    fn check_name(&self, check: &Check) -> String {
-        let region = self.regions.name(check.region);
+    /// `region/layer/kind`, with `service/` before it if it is a service's own, and with `-2`, `-3` …
+    /// behind it for the later ones of a kind.
+    pub(in crate::config::bind) fn check_name(&self, speaker: Speaker<'_>, check: &Check) -> String {
         let kind = match &check.kind {
             CheckKind::Cluster(cluster) => self.clusters.name(*cluster).to_string(),
             kind => kind.word().to_owned(),
         };
-        let base = format!("{region}/{}/{kind}", check.layer.word());
+        let service = speaker.service.map_or(String::new(), |service| format!("{service}/"));
+        let base = match check.region {
+            Some(region) => format!("{service}{}/{}/{kind}", self.regions.name(region), check.layer.word()),
+            None => format!("self_check/{kind}"),
+        };
         std::iter::once(base.clone())
             .chain((2..).map(|n| format!("{base}-{n}")))
             .find(|name| self.checks.id(name).is_none())
             .expect("one of endless names is free")
     }
 
-    fn check(&mut self, region: RegionId, layer: Layer, item: &Node) -> Option<Check> {
+    pub(in crate::config::bind) fn check(
+        &mut self,
+        speaker: Speaker<'_>,
+        item: &Node,
+    ) -> Option<(Check, Part)> {
+        let Speaker { region, layer, .. } = speaker;
         if let Value::Text(name) = &item.value {
             let name = Placed { value: name.clone(), place: item.place.clone() };
-            return self.cluster_check(region, layer, &name);
+            let region = self.inside(region, &item.place)?;
+            return Some((self.cluster_check(region, layer, &name, false)?, Part::default()));
         }
         let (kind, schedule) = match read::<spec::Check>(item, self.mistakes)? {
             spec::Check::Tcp(Beside { shared, own }) => (CheckKind::Tcp(self.tcp(own)?), shared),
@@ -54,6 +50,12 @@ impl Binder<'_> {
             spec::Check::Http(http) => {
                 let Beside { shared, own } = *http;
                 (CheckKind::Http(self.http(own, &item.place)?), shared)
+            }
+            spec::Check::Cluster(cluster) => {
+                let monitoring_only = cluster.monitoring_only.is_some_and(|only| only.value);
+                let region = self.inside(region, &item.place)?;
+                let check = self.cluster_check(region, layer, &cluster.name, monitoring_only)?;
+                return Some((check, Part { weight: cluster.weight, monitoring_only }));
             }
             spec::Check::Grpc(Beside { shared, own }) => (CheckKind::Grpc(self.grpc(own)?), shared),
             spec::Check::Dns(dns) => {
@@ -63,11 +65,26 @@ impl Binder<'_> {
             spec::Check::Icmp(Beside { shared, own }) => (CheckKind::Icmp(self.icmp(&own)?), shared),
             spec::Check::Exec(Beside { shared, own }) => (CheckKind::Exec(self.exec(own)?), shared),
         };
+        let monitoring_only = schedule.monitoring_only.as_ref().is_some_and(|only| only.value);
+        let part = Part { weight: schedule.weight.clone(), monitoring_only };
         let schedule = self.schedule(&schedule, &item.place, self.defaults);
-        Some(Check { region, layer, kind, schedule })
+        Some((Check { region, layer, monitoring_only, kind, schedule }, part))
     }
 
-    fn cluster_check(&mut self, region: RegionId, layer: Layer, name: &Placed<String>) -> Option<Check> {
+    fn inside(&mut self, region: Option<RegionId>, place: &Place) -> Option<RegionId> {
+        if region.is_none() {
+            self.mistakes.error(place, "a cluster is no anchor").help("name a check of a target outside");
+        }
+        region
+    }
+
+    fn cluster_check(
+        &mut self,
+        region: RegionId,
+        layer: Layer,
+        name: &Placed<String>,
+        monitoring_only: bool,
+    ) -> Option<Check> {
         let cluster = self.cluster(name)?;
         if !matches!(layer, Layer::Quorum | Layer::Replication) {
             self.mistakes
@@ -89,8 +106,9 @@ impl Binder<'_> {
             return None;
         }
         Some(Check {
-            region,
+            region: Some(region),
             layer,
+            monitoring_only,
             kind: CheckKind::Cluster(cluster),
             schedule: self.clusters[cluster].schedule,
         })

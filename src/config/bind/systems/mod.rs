@@ -5,6 +5,8 @@ mod galera;
 mod kafka;
 mod mysql_gr;
 mod rabbitmq;
+mod nats;
+mod raft_http;
 mod redis_sentinel;
 mod zookeeper;
 
