@@ -36,6 +36,16 @@ struct Leader {
     own_word: Option<u64>,
 }
 
+impl Leader {
+    /// Its term after these words, where the system tells one.
+    fn term_words(&self, words: &str) -> String {
+        match self.term {
+            0 => String::new(),
+            term => format!("{words} {term}"),
+        }
+    }
+}
+
 pub(super) fn judge(
     cluster: &Cluster,
     group: &Group,
@@ -64,7 +74,7 @@ pub(super) fn judge(
         agreeing,
         margin: agreeing as i64 - majority as i64,
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
-        term: leader.as_ref().map(|leader| leader.term),
+        term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
         ..Evidence::default()
     };
@@ -249,11 +259,11 @@ fn committing(
     }
     let who = match leader {
         Some(leader) => format!(
-            "{} of {} voters follow {} in term {}",
+            "{} of {} voters follow {}{}",
             leader.followers.len(),
             evidence.voters,
             evidence.leader.as_deref().unwrap_or("a leader"),
-            leader.term
+            leader.term_words(" in term")
         ),
         None => "a linearizable read succeeded".to_owned(),
     };
@@ -355,7 +365,7 @@ fn regions(
             rejoined(memory, region, &round.views[*position], (verdict, reason))
         } else if answered.iter().any(|(position, _)| local.contains(position)) {
             let since = now.since(*memory.cut_off.entry(region).or_insert(now));
-            let words = format!("its voters are cut off from the leader of term {}", leader.term);
+            let words = format!("its voters are cut off from the leader{}", leader.term_words(" of term"));
             match since <= cluster.time_to_truth {
                 true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
                 false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
