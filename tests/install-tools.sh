@@ -13,6 +13,7 @@ postgresql-15:/usr/lib/postgresql/15/bin/postgres
 mariadb-server:mariadbd
 galera-arbitrator-4:garbd
 rsync:rsync
+patroni:patroni
 redis-server:redis-server
 redis-sentinel:redis-sentinel
 zookeeper:/usr/share/zookeeper/bin/zkServer.sh

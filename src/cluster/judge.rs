@@ -1,7 +1,7 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, component, peers, postgres, raft, sentinel, shards};
+use super::{Judgement, Round, Standing, component, patroni, peers, postgres, raft, sentinel, shards};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -18,6 +18,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)
         }
+        ClusterKind::Patroni(_) => patroni::judge(cluster, group, round, memory, now),
         ClusterKind::RedisSentinel(_) => sentinel::judge(cluster, group, round, memory, now),
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
     };

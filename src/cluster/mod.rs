@@ -9,6 +9,7 @@ mod absent;
 mod component;
 mod judge;
 mod memory;
+mod patroni;
 mod peers;
 mod postgres;
 mod raft;
@@ -22,6 +23,6 @@ pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
-    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PeerFacts,
-    PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
+    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PatroniFacts,
+    PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
 };

@@ -68,6 +68,11 @@ impl NodeView {
                 (false, true) => "master",
                 (false, false) => "replica",
             },
+            Self::Answered(Facts::Patroni(facts)) => match (facts.running, facts.primary) {
+                (false, _) => "not running",
+                (true, true) => "primary",
+                (true, false) => "replica",
+            },
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -92,6 +97,8 @@ pub enum Facts {
     Sentinel(SentinelFacts),
     /// A Redis server.
     Redis(RedisFacts),
+    /// A PostgreSQL server under Patroni.
+    Patroni(PatroniFacts),
 }
 
 impl Facts {
@@ -149,6 +156,15 @@ impl Facts {
                 facts.loading.then(|| "loading".to_owned()),
                 some("offset", facts.offset),
             ],
+            Self::Patroni(facts) => vec![
+                Some(facts.state.clone()),
+                facts.unlocked.then(|| "no lease".to_owned()),
+                facts.failsafe.then(|| "failsafe mode".to_owned()),
+                facts.paused.then(|| "paused".to_owned()),
+                some("timeline", facts.timeline),
+                some("position", facts.position),
+                facts.primary.then(|| format!("{} replicas stream", facts.streaming)),
+            ],
         };
         let parts = parts.into_iter().chain([self.shards().map(Shards::words)]);
         parts.flatten().collect::<Vec<_>>().join(", ")
@@ -160,7 +176,7 @@ impl Facts {
             Self::Raft(facts) => facts.shards.as_ref(),
             Self::Peer(facts) => facts.shards.as_ref(),
             Self::Postgres(_) | Self::Component(_) => None,
-            Self::Sentinel(_) | Self::Redis(_) => None,
+            Self::Sentinel(_) | Self::Redis(_) | Self::Patroni(_) => None,
         }
     }
 }
@@ -302,6 +318,42 @@ pub struct RedisFacts {
     pub loading: bool,
     /// How far its log goes, in bytes.
     pub offset: u64,
+}
+
+/// What Patroni says of its PostgreSQL server.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PatroniFacts {
+    /// It is the primary, or the leader of a standby cluster.
+    pub primary: bool,
+    /// PostgreSQL runs: it neither starts nor stops nor has crashed.
+    pub running: bool,
+    /// What it calls its state.
+    pub state: String,
+    /// Nobody holds the lease of the leader, by its word.
+    pub unlocked: bool,
+    /// It goes on without its store, because every member still reaches the primary.
+    pub failsafe: bool,
+    /// Patroni is told to keep its hands off.
+    pub paused: bool,
+    /// Identifies the database system.
+    pub system: String,
+    /// The timeline it is on.
+    pub timeline: u64,
+    /// Replicas that stream from it.
+    pub streaming: usize,
+    /// A primary's end of the log, in bytes; how far a replica has replayed it.
+    pub position: u64,
+    /// A primary's list of those that have a key of their own in the store.
+    pub members: Vec<PatroniMember>,
+}
+
+/// A member as the store lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PatroniMember {
+    /// Where its REST API is, as `host:port`.
+    pub place: String,
+    /// It runs.
+    pub running: bool,
 }
 
 /// The result of a read or write that takes a quorum.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
 use crate::cluster::{
-    ComponentFacts, ComponentView, Facts, NodeView, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round,
-    SentinelFacts,
+    ComponentFacts, ComponentView, Facts, NodeView, PatroniFacts, PeerFacts, PostgresFacts, RaftFacts,
+    RedisFacts, Round, SentinelFacts,
 };
 use crate::config::{ClusterKind, Config, Endpoint, Group, Member};
 use crate::health::{Finding, Sample};
@@ -61,7 +61,7 @@ impl World {
         let group = &config.groups[id];
         let kind = &config.clusters[group.cluster].kind;
         let (first, others) = match kind {
-            ClusterKind::Postgres(_) => ("w", "s"),
+            ClusterKind::Postgres(_) | ClusterKind::Patroni(_) => ("w", "s"),
             ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => ("m", "m"),
             _ => ("L", "f"),
         };
@@ -81,6 +81,7 @@ impl World {
                     component_view(&letters, member, letter)
                 }
                 (letter, ClusterKind::RedisSentinel(_)) => redis_view(letter),
+                (letter, ClusterKind::Patroni(_)) => patroni_view(&letters, letter),
                 (letter, _) => raft_view(&letters, member, letter),
             }
         });
@@ -247,6 +248,24 @@ fn redis_view(letter: char) -> NodeView {
         }),
         _ => return NodeView::Silent("no answer".to_owned()),
     })
+}
+
+/// The `w`riter, a `s`tandby.
+fn patroni_view(letters: &str, letter: char) -> NodeView {
+    let primary = match letter {
+        'w' => true,
+        's' => false,
+        _ => return NodeView::Silent("no answer".to_owned()),
+    };
+    NodeView::Answered(Facts::Patroni(PatroniFacts {
+        primary,
+        running: true,
+        state: "running".to_owned(),
+        timeline: 2,
+        streaming: if primary { letters.matches('s').count() } else { 0 },
+        position: 1000,
+        ..PatroniFacts::default()
+    }))
 }
 
 /// A moment of virtual time as people write it.

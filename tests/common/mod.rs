@@ -12,6 +12,7 @@ pub mod galera;
 pub mod kafka;
 pub mod mysql;
 pub mod net;
+pub mod patroni;
 pub mod ports;
 pub mod postgres;
 pub mod rabbitmq;

@@ -40,6 +40,7 @@ impl Binder<'_> {
                 spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
                 spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
+                spec::Cluster::Patroni(Beside { shared, own }) => self.patroni(&name, shared, own, place),
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
                 }

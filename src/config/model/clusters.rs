@@ -61,6 +61,8 @@ pub enum ClusterKind {
     MysqlGr(MysqlGrOptions),
     /// Redis under Sentinels.
     RedisSentinel(RedisSentinelOptions),
+    /// PostgreSQL under Patroni.
+    Patroni(PatroniOptions),
 }
 
 impl ClusterKind {
@@ -78,6 +80,7 @@ impl ClusterKind {
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
+            Self::Patroni(_) => "patroni",
         }
     }
 
@@ -96,7 +99,11 @@ impl ClusterKind {
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
-            Self::Postgres(_) | Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => None,
+            Self::Postgres(_)
+            | Self::Galera(_)
+            | Self::MysqlGr(_)
+            | Self::RedisSentinel(_)
+            | Self::Patroni(_) => None,
         }
     }
 
@@ -105,7 +112,7 @@ impl ClusterKind {
         match self {
             Self::Rabbitmq(_) | Self::Galera(_) | Self::MysqlGr(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
-            Self::RedisSentinel(_) => false,
+            Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) => false,
             _ => self.elects(),
         }
@@ -116,7 +123,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
-            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) => false,
+            Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
         }
     }
@@ -439,6 +446,13 @@ pub struct RedisSentinelOptions {
     pub sentinels: RedisLogin,
     /// Over TLS, the servers' names verified; clear text without.
     pub tls: Option<Access>,
+}
+
+/// How to talk to Patroni.
+#[derive(Clone, Debug, Default)]
+pub struct PatroniOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
 }
 
 /// How to log in to a Redis server or a Sentinel.

@@ -26,6 +26,7 @@ pub enum Cluster {
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
+    Patroni(Framed<Patroni>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -214,6 +215,12 @@ pub struct RedisSentinel {
     pub servers: RedisLogin,
     #[serde(default)]
     pub sentinels: RedisLogin,
+    pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Patroni {
     pub tls: Option<Tls>,
 }
 

@@ -11,6 +11,7 @@ mod galera;
 mod kafka;
 mod mysql;
 mod mysql_gr;
+mod patroni;
 mod nats;
 mod postgres;
 mod rabbitmq;
@@ -67,6 +68,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::status(net, options, address, timeout).await
         }
+        (ClusterKind::Patroni(options), Endpoint::Http(url)) => {
+            patroni::status(net, options, url, timeout).await
+        }
         (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
             redis::status(net, options, target, timeout).await
         }
@@ -98,7 +102,10 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
-        ClusterKind::RedisSentinel(_) | ClusterKind::Postgres(_) | ClusterKind::Kafka(_) => None,
+        ClusterKind::Patroni(_)
+        | ClusterKind::RedisSentinel(_)
+        | ClusterKind::Postgres(_)
+        | ClusterKind::Kafka(_) => None,
     }
 }
 

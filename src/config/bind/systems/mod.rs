@@ -4,6 +4,7 @@ mod consul;
 mod galera;
 mod kafka;
 mod mysql_gr;
+mod patroni;
 mod rabbitmq;
 mod nats;
 mod raft_http;
