@@ -16,7 +16,9 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 16] = [
+const WORDS: [(&str, &str, &str); 18] = [
+    ("src/config/model", "SeriesRule", CONFIG),
+    ("src/config/model", "NoData", CONFIG),
     ("src/config/model", "SerialPolicy", CONFIG),
     ("src/config/model", "DynamicNames", CONFIG),
     ("src/sign/policy.rs", "Layout", CONFIG),

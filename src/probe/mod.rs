@@ -10,6 +10,7 @@ mod exec;
 mod grpc;
 mod http;
 mod icmp;
+mod prometheus;
 mod schedule;
 mod tcp;
 mod timetable;
@@ -57,6 +58,7 @@ async fn probe(net: &Net, kind: &CheckKind, contact: &mut Contact) -> Option<Fin
         CheckKind::Grpc(check) => Box::pin(grpc::probe(net, check, contact)).await,
         CheckKind::Dns(check) => Box::pin(dns::probe(net, check, contact)).await,
         CheckKind::Icmp(check) => Box::pin(icmp::probe(net, check, contact)).await,
+        CheckKind::Prometheus(check) => Box::pin(prometheus::probe(net, check, contact)).await,
         CheckKind::Exec(check) => Box::pin(exec::probe(net, check, contact)).await,
         CheckKind::Cluster(_) => return None,
     })

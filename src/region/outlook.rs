@@ -168,8 +168,8 @@ fn host_of(kind: &CheckKind) -> Option<&str> {
         },
         CheckKind::Dns(check) => Some(&check.server.host),
         CheckKind::Icmp(check) => Some(&check.host),
-        // A program's word is its own; voters are asked as a group.
-        CheckKind::Exec(_) | CheckKind::Cluster(_) => None,
+        // What a program or a Prometheus server says came another way; voters are asked as a group.
+        CheckKind::Exec(_) | CheckKind::Prometheus(_) | CheckKind::Cluster(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{JsonTest, Layer, Match};
+use super::{Access, JsonTest, Layer, Match};
 use crate::base::{ClusterId, RegionId, SecretRef};
 use crate::wire::{Name, Rcode, RecordType};
 
@@ -115,6 +115,8 @@ pub enum CheckKind {
     Icmp(IcmpCheck),
     /// Runs a program.
     Exec(ExecCheck),
+    /// Compares the value of an expression with a bound.
+    Prometheus(PrometheusCheck),
     /// Takes the region's standing in a cluster.
     Cluster(ClusterId),
 }
@@ -130,6 +132,7 @@ impl CheckKind {
             Self::Dns(_) => "dns",
             Self::Icmp(_) => "icmp",
             Self::Exec(_) => "exec",
+            Self::Prometheus(_) => "prometheus",
             Self::Cluster(_) => "cluster",
         }
     }
@@ -408,4 +411,56 @@ impl std::fmt::Display for HostPort {
             Err(_) => write!(f, "{}:{}", self.host, self.port),
         }
     }
+}
+
+/// Asks a Prometheus server for the value of an expression.
+#[derive(Clone, Debug)]
+pub struct PrometheusCheck {
+    /// The server, with the prefix that it may be served under.
+    pub url: Url,
+    /// In PromQL.
+    pub query: String,
+    /// What fails.
+    pub beyond: Beyond,
+    /// How many of several series must be beyond for a failure.
+    pub series: SeriesRule,
+    /// What an expression without a result means.
+    pub no_data: NoData,
+    /// An answer that is older than this is none.
+    pub stale_after: Duration,
+    /// How to show oneself to the server.
+    pub access: Access,
+}
+
+/// On which side of a bound a value fails. The bound itself passes.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Beyond {
+    /// Above it.
+    Above(f64),
+    /// Below it.
+    Below(f64),
+}
+
+/// How many of several series must be beyond a bound for a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeriesRule {
+    /// One of them.
+    #[default]
+    Any,
+    /// All of them.
+    All,
+}
+
+/// What it means that nothing is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoData {
+    /// It cannot be measured.
+    #[default]
+    Unknown,
+    /// There is nothing to complain of.
+    Pass,
+    /// There should be something.
+    Fail,
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{Schedule, Span};
-use crate::config::model::{ExitCodes, HttpMethod};
+use crate::base::SecretRef;
+use crate::config::model::{ExitCodes, HttpMethod, NoData, SeriesRule};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 use crate::wire::Name;
@@ -21,6 +22,7 @@ pub enum Check {
     Dns(Box<Timed<DnsCheck>>),
     Icmp(Timed<IcmpCheck>),
     Exec(Timed<ExecCheck>),
+    Prometheus(Box<Timed<PrometheusCheck>>),
     Cluster(ClusterCheck),
 }
 
@@ -146,4 +148,28 @@ pub struct ClusterCheck {
     pub name: Placed<String>,
     pub weight: Option<Placed<u32>>,
     pub monitoring_only: Option<Placed<bool>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct PrometheusCheck {
+    pub url: Placed<String>,
+    pub query: Placed<String>,
+    pub above: Option<Placed<f64>>,
+    pub below: Option<Placed<f64>>,
+    #[serde(default)]
+    pub series: SeriesRule,
+    #[serde(default)]
+    pub no_data: NoData,
+    pub stale_after: Option<Span>,
+    pub bearer: Option<SecretRef>,
+    pub basic: Option<Basic>,
+    pub tls: Option<super::Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    pub user: Placed<String>,
+    pub password: SecretRef,
 }

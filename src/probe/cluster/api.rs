@@ -109,7 +109,10 @@ impl Api<'_> {
     }
 }
 
-async fn shown(credential: &Credential, contact: &Contact) -> Result<(HeaderName, HeaderValue), Failure> {
+pub(in crate::probe) async fn shown(
+    credential: &Credential,
+    contact: &Contact,
+) -> Result<(HeaderName, HeaderValue), Failure> {
     let read = async |place: &SecretRef| read_secret(place, contact.deadline()).await;
     let (name, text, place) = match credential {
         Credential::Bearer(place) => {

@@ -2,6 +2,9 @@
 //! a verdict; what they add up to is judged elsewhere.
 
 mod api;
+
+pub(super) use api::shown;
+
 mod consul;
 mod etcd;
 mod galera;

@@ -5,6 +5,7 @@ mod dns;
 mod exec;
 mod http;
 mod matching;
+mod prometheus;
 
 use super::Binder;
 use super::layers::{Part, Speaker};
@@ -50,6 +51,10 @@ impl Binder<'_> {
             spec::Check::Http(http) => {
                 let Beside { shared, own } = *http;
                 (CheckKind::Http(self.http(own, &item.place)?), shared)
+            }
+            spec::Check::Prometheus(prometheus) => {
+                let Beside { shared, own } = *prometheus;
+                (CheckKind::Prometheus(self.prometheus(own, &item.place)?), shared)
             }
             spec::Check::Cluster(cluster) => {
                 let monitoring_only = cluster.monitoring_only.is_some_and(|only| only.value);
