@@ -111,7 +111,8 @@ impl Shards {
 /// Whether a member that told these facts takes part in the quorum that was found.
 fn within(facts: &Facts, evidence: &Evidence) -> bool {
     match facts {
-        Facts::Raft(raft) => raft.leader.is_some() && Some(raft.term) == evidence.term,
+        // A system that tells no term has term 0, and none in the evidence.
+        Facts::Raft(raft) => raft.leader.is_some() && raft.term == evidence.term.unwrap_or(0),
         Facts::Peer(peer) => peer.sees.len() > evidence.voters / 2,
         _ => true,
     }
@@ -369,6 +370,16 @@ mod tests {
         let alone = RaftFacts { term: 5, shards: Some(shards(9, 9, 0)), ..RaftFacts::default() };
         let alone = NodeView::Answered(Facts::Raft(alone));
         assert_eq!(bench.round(vec![follows(5, shards(9, 0, 0)), alone]).verdict, Standing::Quorum);
+    }
+
+    #[test]
+    fn a_system_without_terms_has_parts_too() {
+        let evidence = |term| Evidence { term, ..Evidence::default() };
+        let facts = |term| RaftFacts { leader: Some("1".to_owned()), term, ..RaftFacts::default() };
+        assert!(within(&Facts::Raft(facts(0)), &evidence(None)));
+        assert!(within(&Facts::Raft(facts(5)), &evidence(Some(5))));
+        assert!(!within(&Facts::Raft(facts(4)), &evidence(Some(5))));
+        assert!(!within(&Facts::Raft(facts(0)), &evidence(Some(5))));
     }
 
     #[test]
