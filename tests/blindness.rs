@@ -154,7 +154,7 @@ fn run(config: &Config, failure: Failure, seed: u64) -> Outcome {
             let failing = at >= begins && at < heals;
             // A SYN that is lost is sent again after a second: what flaps in between is answered then.
             let down_at =
-                |at: Duration| (at.saturating_sub(begins).as_millis() / period.as_millis()) % 2 == 0;
+                |at: Duration| (at.saturating_sub(begins).as_millis() / period.as_millis()).is_multiple_of(2);
             let odd = down_at(at) && down_at(at + Duration::from_secs(1));
             let by_name = matches!(&check.kind, CheckKind::Http(http) if http.url.domain().is_some());
             let way = match check.region {

@@ -561,7 +561,9 @@ fn prometheus_takes_the_metrics_and_the_alerts() {
         format!("clusters:\n  sessions: {{etcd: {{inside: {{ap-south: [{}]}}}}}}\n", voters.join(", "));
     let third = "  ap-south:\n    layers:\n      quorum: [sessions]\nservices:\n";
     let config = config.replace("regions:\n", &format!("{cluster}regions:\n")).replace("services:\n", third);
-    // A signed zone, so that its metrics are there too.
+    // A service with a check of its own, and a signed zone, so that their metrics are there too.
+    let own = format!("{{us-east: {{service: [{{tcp: {{address: \"{}\"}}}}]}}}}", world.us.address);
+    let config = config.replacen("    failback:", &format!("    layers: {own}\n    failback:"), 1);
     let config =
         config.replace("gtm.example.com.zone}", "gtm.example.com.zone, dnssec: {parent: {servers: []}}}");
     // And a certificate is shown to whoever comes over TLS.

@@ -108,7 +108,7 @@ fn endpoints(group: &Group) -> Vec<String> {
 
 impl Senses {
     /// Knowing nothing, apart from what an earlier process knew of the regions and of services'
-    /// places in them (by [`place_name`]), and under which endpoints it has seen the groups well.
+    /// places in them (by `place_name`), and under which endpoints it has seen the groups well.
     pub fn new(
         config: &Config,
         mut known: impl FnMut(&str) -> Option<Known>,

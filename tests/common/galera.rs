@@ -90,6 +90,8 @@ impl System for Galera {
             let mut garbd = net.on(host, self.arbitrator.as_ref().unwrap().to_str().unwrap());
             garbd.args(["--group", "shop", "--address", &format!("gcomm://{}", self.peers(net))]);
             garbd.args(["--options", &format!("gmcast.listen_addr=tcp://{address}:4567")]);
+            // It writes down who is in the group where it stands.
+            garbd.current_dir(directory);
             return vec![Program::start(&mut garbd, "garbd", &log)];
         }
         if !own.exists() {
