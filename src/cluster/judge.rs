@@ -1,7 +1,9 @@
 //! One judgement per round.
 
 use super::memory::{CatchUp, Memory};
-use super::{Judgement, Round, Standing, component, patroni, peers, postgres, raft, sentinel, shards};
+use super::{
+    Judgement, Round, Standing, canary, component, patroni, peers, postgres, raft, sentinel, shards,
+};
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
 
@@ -14,6 +16,9 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Nats(_)
         | ClusterKind::Kafka(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
+        ClusterKind::Canary(_) | ClusterKind::Dynamodb(_) => {
+            canary::judge(cluster, group, round, memory, now)
+        }
         ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)

@@ -6,6 +6,7 @@
 //! one lost.
 
 mod absent;
+mod canary;
 mod component;
 mod judge;
 mod memory;
@@ -23,6 +24,6 @@ pub use memory::Memory;
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
-    ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView, PatroniFacts,
-    PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
+    CanaryFacts, ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView,
+    PatroniFacts, PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
 };

@@ -54,6 +54,9 @@ impl NodeView {
             },
             Self::Answered(Facts::Peer(facts)) if facts.sees.len() > 1 => "among others",
             Self::Answered(Facts::Peer(_)) => "alone",
+            Self::Answered(Facts::Canary(CanaryFacts::Passed)) => "passes",
+            Self::Answered(Facts::Canary(CanaryFacts::Failed(_))) => "fails",
+            Self::Answered(Facts::Canary(CanaryFacts::Hung)) => "hangs",
             Self::Answered(Facts::Component(facts)) => match (&facts.view, facts.ready) {
                 (None, _) => "outside",
                 (Some(_), false) => "joining",
@@ -91,6 +94,8 @@ pub enum Facts {
     Postgres(PostgresFacts),
     /// A member of a group without a leader.
     Peer(PeerFacts),
+    /// What a canary found.
+    Canary(CanaryFacts),
     /// A member of a group that agrees on who belongs to it.
     Component(ComponentFacts),
     /// A Redis Sentinel.
@@ -125,6 +130,9 @@ impl Facts {
                 Some(if facts.streaming { "streaming" } else { "not streaming" }.to_owned()),
                 some("system", facts.system),
             ],
+            Self::Canary(CanaryFacts::Passed) => vec![Some("a write came back".to_owned())],
+            Self::Canary(CanaryFacts::Failed(why)) => vec![Some(why.clone())],
+            Self::Canary(CanaryFacts::Hung) => vec![Some("a write or its read hangs".to_owned())],
             Self::Peer(facts) => vec![
                 Some(format!("is {}", facts.member)),
                 Some(format!("sees {}", facts.sees.iter().cloned().collect::<Vec<_>>().join(", "))),
@@ -176,9 +184,20 @@ impl Facts {
             Self::Raft(facts) => facts.shards.as_ref(),
             Self::Peer(facts) => facts.shards.as_ref(),
             Self::Postgres(_) | Self::Component(_) => None,
-            Self::Sentinel(_) | Self::Redis(_) | Self::Patroni(_) => None,
+            Self::Sentinel(_) | Self::Redis(_) | Self::Patroni(_) | Self::Canary(_) => None,
         }
     }
+}
+
+/// What became of a small write and the read back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CanaryFacts {
+    /// What was written came back.
+    Passed,
+    /// A definite answer: it could not, or brings back something old.
+    Failed(String),
+    /// It took the question and did not answer: the write may have been done all the same.
+    Hung,
 }
 
 /// What a member of a group that elects one leader per term says of itself. Names are the

@@ -22,6 +22,7 @@ pub mod program;
 pub mod redis;
 mod resolve;
 mod secret;
+pub mod sigv4;
 mod stream;
 mod tls;
 pub mod web;

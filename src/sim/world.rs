@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::base::{CheckId, GroupId, Mono};
 use crate::cluster::{
-    ComponentFacts, ComponentView, Facts, NodeView, PatroniFacts, PeerFacts, PostgresFacts, RaftFacts,
-    RedisFacts, Round, SentinelFacts,
+    CanaryFacts, ComponentFacts, ComponentView, Facts, NodeView, PatroniFacts, PeerFacts, PostgresFacts,
+    RaftFacts, RedisFacts, Round, SentinelFacts,
 };
 use crate::config::{ClusterKind, Config, Endpoint, Group, Member};
 use crate::health::{Finding, Sample};
@@ -75,6 +75,7 @@ impl World {
             match (letter, kind) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
+                (letter, ClusterKind::Canary(_) | ClusterKind::Dynamodb(_)) => canary_view(letter),
                 (letter, ClusterKind::Rabbitmq(_)) => peer_view(&letters, member, letter),
                 (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
                 (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
@@ -176,6 +177,15 @@ fn peer_view(letters: &str, member: usize, letter: char) -> NodeView {
             ..PeerFacts::default()
         })),
         _ => NodeView::Silent("no answer".to_owned()),
+    }
+}
+
+/// `n` takes a write and never answers.
+fn canary_view(letter: char) -> NodeView {
+    match letter {
+        'n' => NodeView::Answered(Facts::Canary(CanaryFacts::Hung)),
+        '-' => NodeView::Silent("no answer".to_owned()),
+        _ => NodeView::Answered(Facts::Canary(CanaryFacts::Passed)),
     }
 }
 

@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(20);
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// The zone that lies beside every configuration, in `gtm.example.com.zone`.
-const ZONE: &str = "\
+pub const ZONE: &str = "\
 $ORIGIN gtm.example.com.
 $TTL 300
 @    IN SOA ns1 hostmaster.example.com. 1 3600 600 1209600 5

@@ -37,6 +37,8 @@ impl Binder<'_> {
                 spec::Cluster::Nats(Beside { shared, own }) => self.nats(&name, shared, own, place),
                 spec::Cluster::RaftHttp(Beside { shared, own }) => self.raft_http(&name, shared, own, place),
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
+                spec::Cluster::Canary(Beside { shared, own }) => self.canary(&name, shared, own, place),
+                spec::Cluster::Dynamodb(Beside { shared, own }) => self.dynamodb(&name, shared, own, place),
                 spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
                 spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),

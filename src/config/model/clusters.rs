@@ -55,6 +55,10 @@ pub enum ClusterKind {
     Rabbitmq(RabbitmqOptions),
     /// Kafka 3.3 and later in KRaft mode, in its own protocol.
     Kafka(KafkaOptions),
+    /// Anything that takes a PUT and gives it back to a GET.
+    Canary(CanaryOptions),
+    /// DynamoDB, by a canary.
+    Dynamodb(DynamodbOptions),
     /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
     Galera(GaleraOptions),
     /// MySQL Group Replication, InnoDB Cluster.
@@ -77,6 +81,8 @@ impl ClusterKind {
             Self::Postgres(_) => "postgres",
             Self::Rabbitmq(_) => "rabbitmq",
             Self::Kafka(_) => "kafka",
+            Self::Canary(_) => "canary",
+            Self::Dynamodb(_) => "dynamodb",
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
@@ -99,6 +105,7 @@ impl ClusterKind {
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
+            Self::Canary(_) | Self::Dynamodb(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
             | Self::MysqlGr(_)
@@ -125,6 +132,7 @@ impl ClusterKind {
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
+            Self::Canary(_) | Self::Dynamodb(_) => false,
         }
     }
 }
@@ -366,6 +374,49 @@ pub struct RaftHttpQuorum {
     pub expect: Option<String>,
     /// What in an answer, of whatever status, means that there is none.
     pub no_quorum: Option<String>,
+}
+
+/// How to write and read back over HTTP.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CanaryOptions {
+    /// Whom to trust and what to show.
+    pub access: Access,
+    /// How to write.
+    pub method: CanaryMethod,
+    /// What to send, with `{value}` for what must come back.
+    pub body: String,
+    /// The query of the read; that of the member's URL by default.
+    pub read_query: Option<String>,
+}
+
+/// How a canary writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CanaryMethod {
+    /// PUT.
+    #[default]
+    Put,
+    /// POST.
+    Post,
+}
+
+/// How to talk to DynamoDB.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DynamodbOptions {
+    /// Whom to trust.
+    pub access: Access,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The table.
+    pub table: String,
+    /// The name of its partition key, a string.
+    pub key: String,
+    /// The access key's id.
+    pub key_id: SecretRef,
+    /// The secret access key.
+    pub secret: SecretRef,
+    /// The session token of temporary credentials.
+    pub session_token: Option<SecretRef>,
 }
 
 /// How to talk to PostgreSQL, and what to do with it.

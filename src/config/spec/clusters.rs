@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{LostMax, SilentMeans, UnreachableWriter};
+use crate::config::model::{CanaryMethod, LostMax, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -23,6 +23,8 @@ pub enum Cluster {
     Postgres(Framed<Postgres>),
     Rabbitmq(Framed<Rabbitmq>),
     Kafka(Framed<Kafka>),
+    Canary(Framed<Canary>),
+    Dynamodb(Framed<Dynamodb>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
@@ -229,6 +231,31 @@ pub struct Patroni {
 pub struct RedisLogin {
     pub user: Option<Placed<String>>,
     pub password: Option<SecretRef>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    pub token: Option<SecretRef>,
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub method: CanaryMethod,
+    pub body: Option<Placed<String>>,
+    pub read_query: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Dynamodb {
+    pub region: String,
+    pub table: String,
+    pub key: Option<String>,
+    pub access_key_id: SecretRef,
+    pub secret_access_key: SecretRef,
+    pub session_token: Option<SecretRef>,
+    pub tls: Option<Tls>,
 }
 
 #[derive(Deserialize, Debug)]

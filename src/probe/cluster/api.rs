@@ -45,9 +45,21 @@ impl Api<'_> {
         path: &str,
         body: String,
     ) -> Result<Answer, Failure> {
-        let Self { net, access, base, .. } = self;
+        let base = self.base;
         let url =
             base.join(path).map_err(|why| Failure::unmeasured(format!("{base} is not a base URL: {why}")))?;
+        self.send(contact, method, &url, body).await
+    }
+
+    /// Sends a body, as JSON unless it is empty, to a URL of the same server.
+    pub async fn send(
+        &self,
+        contact: &mut Contact,
+        method: Method,
+        url: &Url,
+        body: String,
+    ) -> Result<Answer, Failure> {
+        let Self { net, access, .. } = self;
         let mut headers = HeaderMap::new();
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -61,7 +73,7 @@ impl Api<'_> {
             headers,
             body: body.into(),
             body_bytes_max: self.body_bytes_max,
-            ..Request::new(method, &url, &trust)
+            ..Request::new(method, url, &trust)
         };
         exchange(contact, net, request).await
     }

@@ -5,7 +5,9 @@ mod api;
 
 pub(super) use api::shown;
 
+mod canary;
 mod consul;
+mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
@@ -59,6 +61,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
+        (ClusterKind::Canary(options), Endpoint::Http(url)) => {
+            canary::status(net, options, url, timeout).await
+        }
+        (ClusterKind::Dynamodb(options), Endpoint::Http(url)) => {
+            dynamodb::status(net, options, url, timeout).await
+        }
         (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
             kafka::status(net, options, address, timeout).await
         }
@@ -105,7 +113,10 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
-        | ClusterKind::Kafka(_) => None,
+        | ClusterKind::Kafka(_)
+        // The round itself is the probe.
+        | ClusterKind::Canary(_)
+        | ClusterKind::Dynamodb(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is particular to each clustered system: one file per system, or per family of them.
 
+mod canary;
 mod consul;
 mod galera;
 mod kafka;

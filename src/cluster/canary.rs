@@ -1,0 +1,251 @@
+//! Judging a system by a canary alone: a small write and a read back, through each member.
+//!
+//! For systems that tell nothing of their quorum. Each member is a way in: the endpoint of a
+//! region, mostly.
+//! 1. What passes proves that this way in can write, whatever is said elsewhere.
+//! 2. A definite refusal, or silence of a member that took the question, is a failure once it has
+//!    lasted for the time to truth. Until then nothing is known: a write that timed out may have
+//!    been done all the same, and one is not worth a failover.
+//! 3. A connection that is refused counts as a failure only of a way in that once was seen well.
+//! 4. Denied, throttled, rubbish, unreachable: unknown.
+//!
+//! Each region stands as its own way in does; the group as the best of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::absent::Absent;
+use super::{CanaryFacts, Evidence, Facts, Judgement, Memory, NodeView, Round, Standing};
+use crate::base::{Mono, RegionId, show_span};
+use crate::config::{Cluster, Group};
+
+pub(super) fn judge(
+    cluster: &Cluster,
+    group: &Group,
+    round: &Round,
+    memory: &mut Memory,
+    now: Mono,
+) -> Judgement {
+    let mut ways: BTreeMap<RegionId, Vec<(String, &NodeView)>> = BTreeMap::new();
+    for (member, view) in group.members.iter().zip(&round.views) {
+        ways.entry(member.region).or_default().push((member.endpoint.to_string(), view));
+    }
+    let regions: BTreeMap<RegionId, (Standing, String)> = ways
+        .into_iter()
+        .map(|(region, ways)| (region, way_in(cluster.time_to_truth, &ways, memory, region, now)))
+        .collect();
+
+    let passed = round.views.iter().filter(|view| passes(view)).count();
+    let members = group.members.len();
+    let evidence = Evidence {
+        voters: members,
+        reached: round.views.iter().filter(|view| matches!(view, NodeView::Answered(_))).count(),
+        agreeing: passed,
+        margin: passed as i64 - 1,
+        ..Evidence::default()
+    };
+    // Standings are sorted from good to bad, but for the two of which nothing is known.
+    let best = regions.values().filter(|(standing, _)| standing.is_measured()).min();
+    let worst = regions.values().max();
+    let (verdict, reason) = match (best, worst) {
+        (Some((Standing::Quorum, _)), _) if passed == members => {
+            (Standing::Quorum, format!("a write and its read pass through all of {members}"))
+        }
+        (Some((Standing::Quorum, _)), Some((_, why))) => {
+            (Standing::Degraded, format!("a write and its read pass through {passed} of {members}; {why}"))
+        }
+        // Where it fails it is seen to fail; elsewhere it may pass.
+        (Some(_), Some(unknown)) if !unknown.0.is_measured() => unknown.clone(),
+        (Some(best), _) => best.clone(),
+        (None, Some(worst)) => worst.clone(),
+        (None, None) => (Standing::Unknown, "no members".to_owned()),
+    };
+    let regions = if group.inside.is_none() { regions } else { BTreeMap::new() };
+    Judgement { verdict, reason, evidence, regions }
+}
+
+fn passes(view: &NodeView) -> bool {
+    matches!(view, NodeView::Answered(Facts::Canary(CanaryFacts::Passed)))
+}
+
+/// How the members of one region do.
+fn way_in(
+    truth: Duration,
+    ways: &[(String, &NodeView)],
+    memory: &mut Memory,
+    region: RegionId,
+    now: Mono,
+) -> (Standing, String) {
+    if let Some((place, _)) = ways.iter().find(|(_, view)| passes(view)) {
+        memory.cut_off.remove(&region);
+        return (Standing::Quorum, format!("a write and its read pass through {place}"));
+    }
+    let failures: Vec<String> = ways
+        .iter()
+        .filter_map(|(place, view)| match view {
+            NodeView::Answered(Facts::Canary(CanaryFacts::Failed(why))) => Some(why.clone()),
+            NodeView::Answered(Facts::Canary(CanaryFacts::Hung)) => {
+                Some(format!("a write or its read hangs at {place}"))
+            }
+            NodeView::Refused(why) if memory.seen_well => Some(why.clone()),
+            _ => None,
+        })
+        .collect();
+    match failures.first() {
+        // One that is denied, or silent, may be as well as ever.
+        Some(why) if failures.len() == ways.len() => {
+            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
+            match since <= truth {
+                true => (Standing::Electing, format!("{why}, for {}", show_span(since))),
+                false => (Standing::NoQuorum, why.clone()),
+            }
+        }
+        _ => {
+            memory.cut_off.remove(&region);
+            let views = || ways.iter().map(|(_, view)| *view);
+            let absent = Absent::count(views());
+            let complaint = views().find_map(|view| match view {
+                NodeView::Refused(why)
+                | NodeView::Silent(why)
+                | NodeView::Denied(why)
+                | NodeView::Rubbish(why)
+                | NodeView::Unmeasured(why) => Some(why.as_str()),
+                NodeView::Answered(_) => None,
+            });
+            let words = format!("{} ({})", complaint.unwrap_or("no answer"), absent.words());
+            match absent.silent == ways.len() {
+                true => (Standing::Unreachable, words),
+                false => (Standing::Unknown, words),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::cluster::judge;
+    use crate::config::{CanaryOptions, ClusterKind, Endpoint, Member, Schedule, SilentMeans};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Bench {
+        cluster: Cluster,
+        group: Group,
+        memory: Memory,
+        now: Mono,
+    }
+
+    impl Bench {
+        fn new(regions: &[u16]) -> Self {
+            let members = regions.iter().enumerate().map(|(n, region)| Member {
+                region: RegionId(*region),
+                endpoint: Endpoint::Http(format!("http://m{n}/canary").parse().unwrap()),
+            });
+            Self {
+                cluster: Cluster {
+                    kind: ClusterKind::Canary(CanaryOptions::default()),
+                    groups: vec![GroupId(0)],
+                    schedule: Schedule {
+                        interval: SECOND,
+                        timeout: SECOND,
+                        rise: 2,
+                        fall: 2,
+                        ..Schedule::DEFAULT
+                    },
+                    time_to_truth: 5 * SECOND,
+                    silent_means: SilentMeans::Unknown,
+                    place: Place::whole(&Source::new("", "")),
+                },
+                group: Group { cluster: ClusterId(0), inside: None, members: members.collect() },
+                memory: Memory::well(),
+                now: Mono(100 * SECOND),
+            }
+        }
+
+        /// One round: `p`assed, `f`ailed, `h`ung, `x` refused, `-` silent, `?` denied.
+        fn round(&mut self, states: &str) -> Judgement {
+            self.now = self.now + SECOND;
+            let canary = |facts| NodeView::Answered(Facts::Canary(facts));
+            let views = states.chars().map(|state| match state {
+                'p' => canary(CanaryFacts::Passed),
+                'f' => canary(CanaryFacts::Failed("503".into())),
+                'h' => canary(CanaryFacts::Hung),
+                'x' => NodeView::Refused("refused".into()),
+                '?' => NodeView::Denied("denied".into()),
+                _ => NodeView::Silent("silent".into()),
+            });
+            let round = Round { group: GroupId(0), views: views.collect(), linearizable: None, took: SECOND };
+            judge(&self.cluster, &self.group, &round, &mut self.memory, self.now)
+        }
+
+        fn settled(&mut self, states: &str) -> Judgement {
+            for _ in 0..7 {
+                self.round(states);
+            }
+            self.round(states)
+        }
+    }
+
+    #[test]
+    fn every_combination_of_three_regions() {
+        let letters = ['p', 'f', 'h', 'x', '-', '?'];
+        for code in 0..letters.len().pow(3) {
+            let states: String =
+                (0..3u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
+            let count = |wanted: &str| states.chars().filter(|state| wanted.contains(*state)).count();
+            let judged = Bench::new(&[0, 1, 2]).settled(&states);
+            let expected = match (count("p"), count("-"), count("?")) {
+                (3, ..) => Standing::Quorum,
+                (1.., ..) => Standing::Degraded,
+                (0, _, 1..) => Standing::Unknown,
+                (0, 1.., 0) => Standing::Unreachable,
+                _ => Standing::NoQuorum,
+            };
+            assert_eq!(judged.verdict, expected, "{states}: {}", judged.reason);
+            for (n, state) in states.chars().enumerate() {
+                let own = match state {
+                    'p' => Standing::Quorum,
+                    'f' | 'h' | 'x' => Standing::NoQuorum,
+                    '-' => Standing::Unreachable,
+                    _ => Standing::Unknown,
+                };
+                assert_eq!(judged.regions[&RegionId(n as u16)].0, own, "{states}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_timed_out_once_is_no_failure() {
+        for failing in ["h", "f", "x"] {
+            let mut bench = Bench::new(&[0]);
+            for _ in 0..6 {
+                assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
+            }
+            assert_eq!(bench.round("p").verdict, Standing::Quorum, "the time starts anew");
+            for _ in 0..6 {
+                assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
+            }
+            assert_eq!(bench.round(failing).verdict, Standing::NoQuorum, "{failing}");
+            // What cannot be measured does not count towards it.
+            assert_eq!(bench.round("?").verdict, Standing::Unknown);
+            assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
+        }
+    }
+
+    #[test]
+    fn another_way_into_the_same_region() {
+        let mut bench = Bench::new(&[0, 0]);
+        assert_eq!(bench.settled("fp").regions[&RegionId(0)].0, Standing::Quorum);
+        assert_eq!(bench.settled("ff").regions[&RegionId(0)].0, Standing::NoQuorum);
+        assert_eq!(bench.settled("f?").regions[&RegionId(0)].0, Standing::Unknown);
+    }
+
+    #[test]
+    fn what_was_never_seen_well_is_mistyped() {
+        let mut bench = Bench::new(&[0]);
+        bench.memory = Memory::default();
+        assert_eq!(bench.settled("x").verdict, Standing::Unknown);
+    }
+}
