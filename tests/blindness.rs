@@ -5,12 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::base::{CheckId, Mono, Now, RegionId, Source, Timestamp};
 use pointsman::config::{self, CheckKind, Config, Surroundings};
-use pointsman::decide::Senses;
+use pointsman::decide::{Daemon, Restored, Senses, Setup};
 use pointsman::health::{Finding, Sample};
+use pointsman::table::Image;
+
+mod zoo;
 
 /// Runs of each failure in each setup.
 const RUNS: u64 = 40;
@@ -323,4 +327,46 @@ fn blind_when_it_is_ours_and_not_when_it_is_theirs() {
         }
     }
     println!("{table}\n{judged}");
+}
+
+#[test]
+fn a_blind_site_says_so_and_holds_its_answers() {
+    let regions = ["eu", "us"].map(|name| {
+        let at = if name == "eu" { 1 } else { 2 };
+        format!("  {name}: {{layers: {{reach: [{{tcp: {{address: '192.0.2.{at}:80'}}}}]}}}}\n")
+    });
+    let config = Arc::new(zoo::config(&format!(
+        "version: 1\nmode: answer\nsite: {{name: a}}\nlisten: {{dns: [], control: control.sock}}\n\
+         zones: [{{name: example.com, file: zone}}]\nregions:\n{}services:\n  www:\n    names: [www.example.com]\n    \
+         policy: {{failover: [eu, us]}}\n    answers: {{eu: {{a: [192.0.2.1]}}, us: {{a: [192.0.2.2]}}}}\n",
+        regions.concat()
+    )));
+    let (image, _) = Image::build(&[zoo::zone("example.com", zoo::ZONE)], &config).unwrap();
+    let setup = Setup::new(Arc::clone(&config), image, Vec::new(), Vec::new());
+    let storeless = Some("a test writes nothing".to_owned());
+    let mut daemon = Daemon::new(setup, Restored::nothing(), storeless, fastrand::Rng::with_seed(1));
+    let mut now = Now { mono: Mono(Duration::from_secs(100)), wall: Timestamp::UNIX_EPOCH };
+    let mut see = |heard: bool| {
+        for check in config.checks.ids() {
+            let finding = match heard {
+                true => Finding::Pass("connected".to_owned()),
+                false => Finding::Fail("no connection".to_owned()),
+            };
+            daemon.sample(&Sample { check, finding, took: Duration::ZERO, heard }, now);
+        }
+        daemon.conclude(now);
+        now = now.after(Duration::from_secs(5));
+        let explained = daemon.explain("www.example.com", None, now).unwrap();
+        assert_eq!(daemon.status(true, now).blind, explained.blind);
+        (explained.blind, explained.answers)
+    };
+    (0..4).for_each(|_| drop(see(true)));
+    let (sighted, before) = see(true);
+    assert_eq!((sighted, before.len()), (None, 1));
+    (0..20).for_each(|_| drop(see(false)));
+    let (blind, held) = see(false);
+    assert!(blind.is_some_and(|why| !why.is_empty()));
+    assert_eq!(held, before);
+    (0..10).for_each(|_| drop(see(true)));
+    assert_eq!(see(true), (None, before));
 }

@@ -289,6 +289,9 @@ pub(super) fn explain(common: &Common, name: &str, client: Option<Prefix>) -> Do
         switched_word(service.switched_by),
         service.policy,
     );
+    if let Some(why) = &service.blind {
+        out.push_str(&format!("  held         this site is blind: {why}\n"));
+    }
     match &service.client {
         Some(client) => {
             out.push_str(&format!("  client       {}: {}\n", client.network, client.known));

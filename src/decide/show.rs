@@ -185,7 +185,9 @@ impl Daemon {
     pub fn explain(&self, name: &str, client: Option<&Prefix>, now: Now) -> Option<view::ServiceView> {
         let by_name = crate::wire::Name::parse(name).ok().and_then(|name| self.setup.service_of(&name));
         let id = by_name.or_else(|| self.setup.config.services.id(name))?;
-        Some(view::service(&self.setup, &self.senses, &self.traffic, id, client, now))
+        let blind = self.senses.sight.blind().map(|blind| blind.words.clone());
+        let view = view::service(&self.setup, &self.senses, &self.traffic, id, client, now);
+        Some(view::ServiceView { blind, ..view })
     }
 }
 

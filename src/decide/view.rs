@@ -207,6 +207,10 @@ pub struct ServiceView {
     /// What its own layers say, where it has some.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<PlaceView>,
+    /// Why this site takes itself for blind, if it was asked about this service alone: its answers
+    /// are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
 }
 
 /// A client, as a service's policy sees it.
@@ -390,6 +394,7 @@ pub fn service(
                 scope: scope(audience, choice, drawn, client),
             }
         }),
+        blind: None,
         elsewhere: elsewhere(config, choice, class),
         places: places(config, senses, id, now),
     }
