@@ -1,6 +1,6 @@
 //! Members that brought no facts: how many, and why.
 
-use super::NodeView;
+use super::{NodeView, Standing};
 
 /// Counts of how members failed to answer, and words about them.
 #[derive(Default, Debug)]
@@ -40,6 +40,17 @@ impl Absent {
         let parts: Vec<_> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         parts.join(", ")
+    }
+}
+
+/// How a region stands whose members bring no facts, in a group that goes on. Dead processes are no
+/// partition: clients there still reach the others.
+pub(super) fn out_of_sight<'a>(local: impl IntoIterator<Item = &'a NodeView>) -> (Standing, String) {
+    let local: Vec<_> = local.into_iter().collect();
+    let absent = Absent::count(local.iter().copied());
+    match absent.refused == local.len() {
+        true => (Standing::Degraded, "its members refuse connections; the group goes on".to_owned()),
+        false => (Standing::Unknown, format!("its members: {}; the group goes on", absent.words())),
     }
 }
 

@@ -124,11 +124,10 @@ fn way_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::judge;
-    use crate::config::{CanaryOptions, ClusterKind, Endpoint, Member, Schedule, SilentMeans};
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{CanaryOptions, ClusterKind, Endpoint, Member};
 
     struct Bench {
         cluster: Cluster,
@@ -144,21 +143,8 @@ mod tests {
                 endpoint: Endpoint::Http(format!("http://m{n}/canary").parse().unwrap()),
             });
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Canary(CanaryOptions::default()),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group { cluster: ClusterId(0), inside: None, members: members.collect() },
+                cluster: bench::cluster(ClusterKind::Canary(CanaryOptions::default())),
+                group: bench::group(members, false),
                 memory: Memory::well(),
                 now: Mono(100 * SECOND),
             }

@@ -19,7 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::absent::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint, out_of_sight};
 use super::memory::CatchUp;
 use super::raft::{nobody_answers, unheard};
 use super::{
@@ -359,12 +359,7 @@ fn regions(
         } else if local.iter().any(|position| facts(position).is_some()) {
             (Standing::Unknown, "its members answer for another membership; the group goes on".to_owned())
         } else {
-            let absent = Absent::count(local.iter().map(|position| &round.views[*position]));
-            match absent.refused == local.len() {
-                // Dead processes, not a partition: clients still reach the others.
-                true => (Standing::Degraded, "its members refuse connections; the group goes on".to_owned()),
-                false => (Standing::Unknown, format!("its members: {}; the group goes on", absent.words())),
-            }
+            out_of_sight(local.iter().map(|position| &round.views[*position]))
         };
         regions.insert(region, standing);
     }
@@ -415,14 +410,11 @@ fn leader_words(group: &Group, part: &Part<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::{Linearizable, judge};
-    use crate::config::{ClusterKind, Endpoint, GaleraOptions, HostPort, Schedule};
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{ClusterKind, Endpoint, GaleraOptions, HostPort};
 
     struct Bench {
         cluster: Cluster,
@@ -440,25 +432,8 @@ mod tests {
             });
             let options = GaleraOptions { arbitrators, ..GaleraOptions::default() };
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Galera(options),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group {
-                    cluster: ClusterId(0),
-                    inside: inside.then_some(RegionId(0)),
-                    members: members.collect(),
-                },
+                cluster: bench::cluster(ClusterKind::Galera(options)),
+                group: bench::group(members, inside),
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
                 read: None,

@@ -6,6 +6,8 @@
 //! one lost.
 
 mod absent;
+#[cfg(test)]
+mod bench;
 mod canary;
 mod component;
 mod judge;

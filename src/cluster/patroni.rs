@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use super::absent::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint, out_of_sight};
 use super::memory::CatchUp;
 use super::raft::nobody_answers;
 use super::{Evidence, Facts, Judgement, Memory, NodeView, PatroniFacts, Round, Standing};
@@ -200,12 +200,7 @@ fn regions(
                 }
             }
         } else {
-            let absent = Absent::count(local.iter().map(|position| &round.views[*position]));
-            match absent.refused == local.len() {
-                // Dead processes, not a partition: clients still reach the others.
-                true => (Standing::Degraded, "its members refuse connections; the group goes on".to_owned()),
-                false => (Standing::Unknown, format!("its members: {}; the group goes on", absent.words())),
-            }
+            out_of_sight(local.iter().map(|position| &round.views[*position]))
         };
         regions.insert(region, standing);
     }
@@ -214,14 +209,11 @@ fn regions(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::{PatroniMember, judge};
-    use crate::config::{ClusterKind, Member, PatroniOptions, Schedule, SilentMeans};
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{ClusterKind, Member, PatroniOptions};
 
     struct Bench {
         cluster: Cluster,
@@ -237,25 +229,8 @@ mod tests {
                 endpoint: Endpoint::Http(format!("http://m{n}:8008").parse().unwrap()),
             });
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Patroni(PatroniOptions::default()),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group {
-                    cluster: ClusterId(0),
-                    inside: inside.then_some(RegionId(0)),
-                    members: members.collect(),
-                },
+                cluster: bench::cluster(ClusterKind::Patroni(PatroniOptions::default())),
+                group: bench::group(members, inside),
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
             }

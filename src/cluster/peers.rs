@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::absent::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint, out_of_sight};
 use super::raft::{nobody_answers, unheard};
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, PeerFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
@@ -179,11 +179,7 @@ fn regions(
                 false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
             }
         } else {
-            let absent = Absent::count(views.iter().copied());
-            match absent.refused == views.len() {
-                true => (Standing::Degraded, "its members refuse connections; the group goes on".to_owned()),
-                false => (Standing::Unknown, format!("its members: {}; the group goes on", absent.words())),
-            }
+            out_of_sight(views.iter().copied())
         };
         regions.insert(region, standing);
     }
@@ -192,14 +188,11 @@ fn regions(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::{Linearizable, judge};
-    use crate::config::{ClusterKind, Endpoint, Member, RabbitmqOptions, Schedule};
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{ClusterKind, Endpoint, Member, RabbitmqOptions};
 
     struct Bench {
         cluster: Cluster,
@@ -216,25 +209,8 @@ mod tests {
                 endpoint: Endpoint::Http(format!("http://m{n}:15672").parse().unwrap()),
             });
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Rabbitmq(RabbitmqOptions::default()),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group {
-                    cluster: ClusterId(0),
-                    inside: inside.then_some(RegionId(0)),
-                    members: members.collect(),
-                },
+                cluster: bench::cluster(ClusterKind::Rabbitmq(RabbitmqOptions::default())),
+                group: bench::group(members, inside),
                 memory: Memory::well(),
                 now: Mono(100 * SECOND),
                 write: None,

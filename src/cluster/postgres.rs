@@ -227,14 +227,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::judge;
     use crate::config::{
         Application, ClusterKind, Endpoint, HostPort, Member, PostgresOptions, PostgresTarget, PostgresTls,
-        Schedule, SilentMeans, UnreachableWriter,
+        UnreachableWriter,
     };
-
-    const SECOND: Duration = Duration::from_secs(1);
 
     /// Servers in regions of their own, what is remembered of them, and a clock.
     struct Bench {
@@ -262,21 +261,8 @@ mod tests {
                 application: Application::default(),
             };
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Postgres(options),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group { cluster: ClusterId(0), inside: None, members: members.collect() },
+                cluster: bench::cluster(ClusterKind::Postgres(options)),
+                group: bench::group(members, false),
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
             }

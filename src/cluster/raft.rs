@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::absent::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint, out_of_sight};
 use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
@@ -371,14 +371,11 @@ fn regions(
                 false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
             }
         } else {
-            let absent = Absent::count(views.iter().copied());
-            match absent.refused == views.len() {
-                // Dead processes, not a partition: clients still reach the others.
-                true => (Standing::Degraded, "its voters refuse connections; the group goes on".to_owned()),
-                false if absent.words().is_empty() => {
+            match views.iter().any(|view| matches!(view, NodeView::Answered(_))) {
+                true => {
                     (Standing::Unknown, "its voters answer for another cluster; the group goes on".to_owned())
                 }
-                false => (Standing::Unknown, format!("its voters: {}; the group goes on", absent.words())),
+                false => out_of_sight(views.iter().copied()),
             }
         };
         regions.insert(region, standing);
@@ -430,11 +427,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::{Linearizable, judge};
-    use crate::config::{ClusterKind, Endpoint, EtcdOptions, Member, Schedule, SilentMeans};
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{ClusterKind, Endpoint, EtcdOptions, Member};
 
     /// A group of `n` voters, spread over regions as told, its memory, and a clock.
     struct Bench {
@@ -452,25 +448,8 @@ mod tests {
                 endpoint: Endpoint::Http(format!("http://m{n}:2379").parse().unwrap()),
             });
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::Etcd(EtcdOptions::default()),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group {
-                    cluster: ClusterId(0),
-                    inside: inside.then_some(RegionId(0)),
-                    members: members.collect(),
-                },
+                cluster: bench::cluster(ClusterKind::Etcd(EtcdOptions::default())),
+                group: bench::group(members, inside),
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
                 read: None,

@@ -18,7 +18,7 @@
 
 use std::collections::BTreeMap;
 
-use super::absent::{Absent, first_complaint};
+use super::absent::{Absent, first_complaint, out_of_sight};
 use super::memory::CatchUp;
 use super::raft::nobody_answers;
 use super::{Evidence, Facts, Judgement, Memory, NodeView, RedisFacts, Round, SentinelFacts, Standing};
@@ -362,12 +362,7 @@ fn regions(
                 }
             }
         } else {
-            let absent = Absent::count(views().map(|(_, view)| view));
-            match absent.refused == local.len() {
-                // Dead processes, not a partition: clients still reach the others.
-                true => (Standing::Degraded, "its members refuse connections; the group goes on".to_owned()),
-                false => (Standing::Unknown, format!("its members: {}; the group goes on", absent.words())),
-            }
+            out_of_sight(views().map(|(_, view)| view))
         };
         regions.insert(region, standing);
     }
@@ -376,16 +371,11 @@ fn regions(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::base::{ClusterId, GroupId, Place, Source};
+    use crate::base::GroupId;
+    use crate::cluster::bench::{self, SECOND};
     use crate::cluster::judge;
-    use crate::config::{
-        ClusterKind, HostPort, Member, RedisSentinelOptions, RedisTarget, Schedule, SilentMeans,
-    };
-
-    const SECOND: Duration = Duration::from_secs(1);
+    use crate::config::{ClusterKind, HostPort, Member, RedisSentinelOptions, RedisTarget};
 
     /// So many hosts with a Sentinel and a server each, Sentinels first.
     struct Bench {
@@ -403,23 +393,10 @@ mod tests {
                 Member { region, endpoint: Endpoint::Redis(RedisTarget { address, sentinel }) }
             };
             let members = (0..hosts).map(|host| member(host, true));
-            let members = members.chain((0..hosts).map(|host| member(host, false))).collect();
+            let members = members.chain((0..hosts).map(|host| member(host, false)));
             Self {
-                cluster: Cluster {
-                    kind: ClusterKind::RedisSentinel(RedisSentinelOptions::default()),
-                    groups: vec![GroupId(0)],
-                    schedule: Schedule {
-                        interval: SECOND,
-                        timeout: SECOND,
-                        rise: 2,
-                        fall: 2,
-                        ..Schedule::DEFAULT
-                    },
-                    time_to_truth: 5 * SECOND,
-                    silent_means: SilentMeans::Unknown,
-                    place: Place::whole(&Source::new("", "")),
-                },
-                group: Group { cluster: ClusterId(0), inside: inside.then_some(RegionId(0)), members },
+                cluster: bench::cluster(ClusterKind::RedisSentinel(RedisSentinelOptions::default())),
+                group: bench::group(members, inside),
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
             }
