@@ -49,7 +49,7 @@ fn healthy_cut_healed_lost_and_back() {
     // What the partition has left behind (`cluster_partition_handling = ignore`) ends with a restart.
     net.heal(0);
     rabbitmq.kill(0);
-    rabbitmq.start_node(&net, 0);
+    rabbitmq.bring_back(&net, &[0]);
     watch.until("quorum", PATIENCE, &["no_quorum"]);
     watch.until_health(0, "healthy", PATIENCE);
 
@@ -57,8 +57,7 @@ fn healthy_cut_healed_lost_and_back() {
     rabbitmq.kill(1);
     rabbitmq.kill(2);
     watch.until("no_quorum", PATIENCE, &["split_brain"]);
-    rabbitmq.start_node(&net, 1);
-    rabbitmq.start_node(&net, 2);
+    rabbitmq.bring_back(&net, &[1, 2]);
     watch.until("quorum", PATIENCE, &["split_brain"]);
 }
 

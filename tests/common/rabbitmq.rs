@@ -7,11 +7,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::net::Net;
-use super::{Program, Scratch, find, until};
+use super::{Program, Scratch, find, now, until};
 
 pub const MANAGEMENT: u16 = 15672;
 const BIN: &str = "/usr/lib/rabbitmq/bin";
 const START: Duration = Duration::from_secs(120);
+/// A node that starts takes 8 s, twice as long on a busy machine.
+const HANGS: Duration = Duration::from_secs(40);
 /// Nodes notice that another is gone after this, in seconds; 60 by default.
 const NET_TICK_SECONDS: u32 = 8;
 
@@ -132,6 +134,27 @@ disk_free_limit.absolute = 10MB
             );
         let log = self.scratch.path().join(format!("n{n}.log"));
         self.nodes[n] = Some(Node { program: Program::start(&mut command, "rabbitmq-server", &log) });
+    }
+
+    /// Starts nodes again and waits until they answer. One that gives up on the way, or hangs,
+    /// because the others have not yet noticed that it was gone, is started anew, as a service
+    /// manager or a person does.
+    pub fn bring_back(&mut self, net: &Net, which: &[usize]) {
+        let mut tried = Vec::new();
+        until("the nodes to be back", START * 2, || {
+            let answers = |n: usize| self.api(net, n, "GET", "overview?columns=node", "").contains("rabbit@");
+            let absent: Vec<usize> = which.iter().copied().filter(|n| !answers(*n)).collect();
+            for n in &absent {
+                let ended = self.nodes[*n].as_mut().is_none_or(|node| node.program.has_ended());
+                let hangs = tried.iter().rev().find(|(other, _)| other == n);
+                if ended || hangs.is_some_and(|(_, since)| now() - *since > HANGS) {
+                    self.kill(*n);
+                    self.start_node(net, *n);
+                    tried.push((*n, now()));
+                }
+            }
+            absent.is_empty()
+        });
     }
 
     /// As `kill -9` of everything that belongs to a node.
