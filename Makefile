@@ -43,7 +43,7 @@ doc:
 deny:
 	cargo deny --locked check bans licenses sources
 
-# CPU per query beside a bare echo loop, in the same run; then what a table takes.
+# CPU per query beside a bare echo loop, in the same run; then what a table and what checks take.
 bench:
 	cargo bench --bench udp_load
 	cargo bench --bench table
@@ -52,7 +52,8 @@ bench:
 # The same beside gdnsd, Knot, NSD, PowerDNS and BIND, which it installs (about 20 minutes).
 bench-peers:
 	cargo bench --bench peers -- --install
-	cargo bench --bench peers -- zone dynamic --quota 15
+	cargo bench --bench peers -- zone dynamic --share
+	cargo bench --bench peers -- zone dynamic --flood
 
 clean:
 	cargo clean
