@@ -20,6 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::absent::{Absent, first_complaint, out_of_sight};
+use super::kin::of_one_cluster;
 use super::memory::CatchUp;
 use super::raft::{nobody_answers, unheard};
 use super::{
@@ -138,13 +139,7 @@ fn answered(round: &Round) -> Vec<Member<'_>> {
             _ => None,
         })
         .collect();
-    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, facts) in answers.iter().filter(|(_, facts)| !facts.cluster.is_empty()) {
-        *sizes.entry(&facts.cluster).or_default() += 1;
-    }
-    if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
-        answers.retain(|(_, facts)| facts.cluster.is_empty() || facts.cluster == cluster);
-    }
+    of_one_cluster(&mut answers, |(_, facts)| &facts.cluster);
     answers
 }
 
@@ -328,12 +323,8 @@ fn regions(
     (verdict, reason): (Standing, &str),
     now: Mono,
 ) -> BTreeMap<RegionId, (Standing, String)> {
-    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
-    for (position, member) in group.members.iter().enumerate() {
-        by_region.entry(member.region).or_default().push(position);
-    }
     let mut regions = BTreeMap::new();
-    for (region, local) in by_region {
+    for (region, local) in group.by_region() {
         let facts = |position: &usize| match &round.views[*position] {
             NodeView::Answered(Facts::Component(facts)) => Some(facts),
             _ => None,
@@ -350,12 +341,8 @@ fn regions(
             }
             within(memory, region, best, (verdict, reason))
         } else if local.iter().any(|position| facts(position).is_some_and(|facts| facts.view.is_none())) {
-            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
             let words = format!("its members are not in membership {}", part.view.number);
-            match since <= cluster.time_to_truth {
-                true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
-                false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
-            }
+            memory.out_of_group(region, &words, cluster.time_to_truth, now)
         } else if local.iter().any(|position| facts(position).is_some()) {
             (Standing::Unknown, "its members answer for another membership; the group goes on".to_owned())
         } else {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::{Mono, RegionId};
+use super::Standing;
+use crate::base::{Mono, RegionId, show_span};
 
 /// What a group was, as far as judging the next round depends on it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -58,6 +59,21 @@ impl Memory {
             cut_off: self.cut_off.iter().filter_map(|(region, since)| Some((id(*region)?, *since))).collect(),
             rejoining: self.rejoining.iter().filter_map(|(region, to)| Some((id(*region)?, *to))).collect(),
             ..self.clone()
+        }
+    }
+
+    /// How a region stands that is out of a group that goes on: it has its time to truth to come back.
+    pub(super) fn out_of_group(
+        &mut self,
+        region: RegionId,
+        words: &str,
+        truth: Duration,
+        now: Mono,
+    ) -> (Standing, String) {
+        let since = now.since(*self.cut_off.entry(region).or_insert(now));
+        match since <= truth {
+            true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
+            false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
         }
     }
 

@@ -11,6 +11,7 @@ mod bench;
 mod canary;
 mod component;
 mod judge;
+mod kin;
 mod memory;
 mod patroni;
 mod peers;

@@ -157,12 +157,8 @@ fn regions(
     };
     // Where Patroni knows the members by other addresses, its list tells us nothing.
     let telling = listed(writer);
-    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
-    for (position, member) in group.members.iter().enumerate() {
-        by_region.entry(member.region).or_default().push(position);
-    }
     let mut regions = BTreeMap::new();
-    for (region, local) in by_region {
+    for (region, local) in group.by_region() {
         let facts = |position: &usize| match &round.views[*position] {
             NodeView::Answered(Facts::Patroni(facts)) => Some(facts),
             _ => None,
@@ -174,12 +170,8 @@ fn regions(
             });
             match in_it {
                 None => {
-                    let since = now.since(*memory.cut_off.entry(region).or_insert(now));
-                    let words = "its members have no lease in the store by the writer's word".to_owned();
-                    match since <= cluster.time_to_truth {
-                        true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
-                        false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
-                    }
+                    let words = "its members have no lease in the store by the writer's word";
+                    memory.out_of_group(region, words, cluster.time_to_truth, now)
                 }
                 Some((position, facts)) => {
                     if memory.cut_off.remove(&region).is_some() {

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::absent::{Absent, first_complaint, out_of_sight};
+use super::kin::of_one_cluster;
 use super::raft::{nobody_answers, unheard};
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, PeerFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
@@ -124,16 +125,12 @@ pub(super) fn judge(
 /// Members of the cluster that most answers come from.
 fn answered(round: &Round) -> Vec<Peer<'_>> {
     let mut answers: Vec<Peer<'_>> = Vec::new();
-    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     for (position, view) in round.views.iter().enumerate() {
         if let NodeView::Answered(Facts::Peer(facts)) = view {
             answers.push((position, facts));
-            *sizes.entry(&facts.cluster).or_default() += 1;
         }
     }
-    if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
-        answers.retain(|(_, facts)| facts.cluster == cluster);
-    }
+    of_one_cluster(&mut answers, |(_, facts)| &facts.cluster);
     answers
 }
 
@@ -161,23 +158,15 @@ fn regions(
     (verdict, reason): (Standing, &str),
     now: Mono,
 ) -> BTreeMap<RegionId, (Standing, String)> {
-    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
-    for (position, member) in group.members.iter().enumerate() {
-        by_region.entry(member.region).or_default().push(position);
-    }
     let mut regions = BTreeMap::new();
-    for (region, local) in by_region {
+    for (region, local) in group.by_region() {
         let views: Vec<&NodeView> = local.iter().map(|position| &round.views[*position]).collect();
         let standing = if local.iter().any(|position| side.contains(position)) {
             memory.cut_off.remove(&region);
             (verdict, reason.to_owned())
         } else if views.iter().any(|view| matches!(view, NodeView::Answered(_))) {
-            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
             let words = "its members are cut off from the majority";
-            match since <= cluster.time_to_truth {
-                true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
-                false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
-            }
+            memory.out_of_group(region, words, cluster.time_to_truth, now)
         } else {
             out_of_sight(views.iter().copied())
         };

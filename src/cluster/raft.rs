@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::absent::{Absent, first_complaint, out_of_sight};
+use super::kin::of_one_cluster;
 use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
 use crate::base::{Mono, RegionId, show_span};
@@ -149,15 +150,7 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
             }
         }
     }
-    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, facts) in &answers {
-        if !facts.cluster.is_empty() {
-            *sizes.entry(&facts.cluster).or_default() += 1;
-        }
-    }
-    if let Some((&cluster, _)) = sizes.iter().max_by_key(|(_, size)| **size) {
-        answers.retain(|(_, facts)| facts.cluster.is_empty() || facts.cluster == cluster);
-    }
+    of_one_cluster(&mut answers, |(_, facts)| &facts.cluster);
     answers
 }
 
@@ -346,13 +339,11 @@ fn regions(
     let (verdict, reason) = whole;
     let mut regions = BTreeMap::new();
     let Some(leader) = leader else { return regions };
-    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
-    for (position, member) in group.members.iter().enumerate() {
-        if !memory.learners.contains(&position) {
-            by_region.entry(member.region).or_default().push(position);
+    for (region, mut local) in group.by_region() {
+        local.retain(|position| !memory.learners.contains(position));
+        if local.is_empty() {
+            continue;
         }
-    }
-    for (region, local) in by_region {
         let views: Vec<&NodeView> = local.iter().map(|position| &round.views[*position]).collect();
         let within = local.iter().find(|position| leader.followers.contains(position));
         let standing = if let Some(position) = within {
@@ -364,12 +355,8 @@ fn regions(
             }
             rejoined(memory, region, &round.views[*position], (verdict, reason))
         } else if answered.iter().any(|(position, _)| local.contains(position)) {
-            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
             let words = format!("its voters are cut off from the leader{}", leader.term_words(" of term"));
-            match since <= cluster.time_to_truth {
-                true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
-                false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
-            }
+            memory.out_of_group(region, &words, cluster.time_to_truth, now)
         } else {
             match views.iter().any(|view| matches!(view, NodeView::Answered(_))) {
                 true => {

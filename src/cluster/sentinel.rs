@@ -298,12 +298,8 @@ fn regions(
     (verdict, reason): (Standing, &str),
     now: Mono,
 ) -> BTreeMap<RegionId, (Standing, String)> {
-    let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
-    for (position, member) in group.members.iter().enumerate() {
-        by_region.entry(member.region).or_default().push(position);
-    }
     let mut regions = BTreeMap::new();
-    for (region, local) in by_region {
+    for (region, local) in group.by_region() {
         let views = || local.iter().map(|position| (*position, &round.views[*position]));
         let silent = |regions: &mut BTreeMap<_, _>| {
             let absent = Absent::count(views().map(|(_, view)| view));
@@ -336,12 +332,8 @@ fn regions(
             let words = format!("{place} still takes writes as a master, and {} is the one", named.address);
             (Standing::SplitBrain, words)
         } else if apart && !inside {
-            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
-            let words = "its Sentinels are cut off from the majority".to_owned();
-            match since <= cluster.time_to_truth {
-                true => (Standing::Electing, format!("{words}, for {}", show_span(since))),
-                false => (Standing::NoQuorum, format!("{words}; the group goes on elsewhere")),
-            }
+            let words = "its Sentinels are cut off from the majority";
+            memory.out_of_group(region, words, cluster.time_to_truth, now)
         } else if heard {
             if memory.cut_off.remove(&region).is_some() {
                 memory.rejoining.insert(region, CatchUp::ToBeSeen);

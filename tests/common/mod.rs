@@ -78,13 +78,16 @@ pub fn find(program: &str, package: &str, further: &[&str]) -> Option<PathBuf> {
         .map(|directory| directory.join(program))
         .find(|path| path.is_file());
     if found.is_none() {
-        assert!(
-            std::env::var_os("POINTSMAN_TEST_REQUIRE").is_none_or(|value| value != "1"),
-            "this test needs {package}"
-        );
-        eprintln!("ignored: needs {package}");
+        lacks(package);
     }
     found
+}
+
+/// Says that a test is left out, or fails it where everything must be there.
+pub fn lacks(what: &str) {
+    let required = std::env::var_os("POINTSMAN_TEST_REQUIRE").is_some_and(|value| value == "1");
+    assert!(!required, "this test needs {what}");
+    eprintln!("ignored: needs {what}");
 }
 
 /// Finds a program that Debian 12 does not have, where `tests/install-tools-long.sh` puts it.

@@ -31,7 +31,7 @@ impl Mysql {
     pub fn find(hosts: usize) -> Option<Self> {
         let root = std::env::var_os("POINTSMAN_TEST_MYSQL_ROOT").map(PathBuf::from);
         let Some(root) = root.filter(|root| root.join("usr/sbin/mysqld").exists()) else {
-            eprintln!("ignored: needs MySQL 8 or 9 under POINTSMAN_TEST_MYSQL_ROOT");
+            super::lacks("MySQL 8 or 9 under POINTSMAN_TEST_MYSQL_ROOT");
             return None;
         };
         let inside = format!("/var/tmp/pointsman-test-{}", std::process::id());

@@ -1,5 +1,6 @@
 //! Clusters: stateful systems, their groups of voters, and how to talk to each.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -530,6 +531,15 @@ impl Group {
     /// More than half of the voters.
     pub fn majority(&self) -> usize {
         self.members.len() / 2 + 1
+    }
+
+    /// The positions of the members in each region.
+    pub fn by_region(&self) -> BTreeMap<RegionId, Vec<usize>> {
+        let mut by_region: BTreeMap<RegionId, Vec<usize>> = BTreeMap::new();
+        for (position, member) in self.members.iter().enumerate() {
+            by_region.entry(member.region).or_default().push(position);
+        }
+        by_region
     }
 }
 
