@@ -4,13 +4,19 @@
 mod common;
 
 use common::redis::Redis;
-use common::scene::Scene;
+use common::scene::{PATIENCE, Scene};
 
 fn scene(name: &str, hosts: usize, more: &'static str) -> Option<Scene<Redis>> {
     let redis = Redis::find(hosts, more)?;
     let mut scene = Scene::prepare(name, hosts, redis)?;
     (0..hosts).for_each(|host| scene.start_member(host));
     scene.watch();
+    // Sentinels ask a master for its replicas every ten seconds, and can promote none before.
+    let known = |host: usize| {
+        let text = std::fs::read_to_string(scene.scratch.path().join(format!("n{host}/sentinel.conf")));
+        text.is_ok_and(|text| text.matches("known-replica shop").count() == hosts - 1)
+    };
+    common::until("Sentinels to know all replicas", PATIENCE, || (0..hosts).all(known));
     Some(scene)
 }
 
