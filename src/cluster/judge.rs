@@ -2,7 +2,7 @@
 
 use super::memory::{CatchUp, Memory};
 use super::{
-    Judgement, Round, Standing, canary, component, patroni, peers, postgres, raft, sentinel, shards,
+    Judgement, Round, Standing, canary, component, patroni, peers, postgres, raft, replicas, sentinel, shards,
 };
 use crate::base::Mono;
 use crate::config::{Cluster, ClusterKind, Group};
@@ -26,6 +26,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         ClusterKind::Patroni(_) => patroni::judge(cluster, group, round, memory, now),
         ClusterKind::RedisSentinel(_) => sentinel::judge(cluster, group, round, memory, now),
         ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
+        ClusterKind::Cassandra(ref options) => replicas::judge(options, cluster, group, round, memory, now),
     };
     shards::weigh(cluster, round, memory, &mut judgement, now);
     match judgement.verdict {

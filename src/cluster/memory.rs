@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Standing;
+use super::replicas::Learned;
 use crate::base::{Mono, RegionId, show_span};
 
 /// What a group was, as far as judging the next round depends on it.
@@ -29,6 +30,8 @@ pub struct Memory {
     pub(super) stuck: BTreeMap<usize, Mono>,
     /// Regions whose voters have fallen out of the group, and since when.
     pub(super) cut_off: BTreeMap<RegionId, Mono>,
+    /// Who keeps what, and who hears whom, in a group whose token ranges are judged one by one.
+    pub(super) learned: Learned,
     /// Regions whose voters are back in the group and must catch up first.
     pub(super) rejoining: BTreeMap<RegionId, CatchUp>,
 }

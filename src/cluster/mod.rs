@@ -17,6 +17,8 @@ mod patroni;
 mod peers;
 mod postgres;
 mod raft;
+mod replicas;
+mod ring;
 mod sentinel;
 mod shards;
 mod standing;
@@ -24,9 +26,11 @@ mod view;
 
 pub use judge::judge;
 pub use memory::Memory;
+pub use ring::{HostId, Replication, Ring, RingHost};
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
 pub use view::{
     CanaryFacts, ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView,
-    PatroniFacts, PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, Round, SentinelFacts,
+    PatroniFacts, PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, ReplicaFacts, Round,
+    SentinelFacts,
 };

@@ -211,13 +211,18 @@ fn worsen(known: &mut Standing, reason: &mut String, standing: Standing, words: 
     }
 }
 
-enum Found {
+/// What the parts come to, in words.
+pub(super) enum Found {
+    /// None is lost, and none critical.
     Well,
+    /// Some are, and that is tolerated.
     Some(String),
+    /// More are lost than is tolerated.
     TooMany(String),
 }
 
-fn found(shards: &Shards, noun: &str, lost_max: LostMax) -> Found {
+/// Holds the parts against what is tolerated.
+pub(super) fn found(shards: &Shards, noun: &str, lost_max: LostMax) -> Found {
     let Shards { total, lost, critical, names, .. } = shards;
     let names = match names.len() as u64 {
         0 => String::new(),

@@ -93,6 +93,10 @@ pub struct Evidence {
     pub term: Option<u64>,
     /// How far the slowest voter that answered is behind the leader: log entries or bytes.
     pub lag_max: Option<u64>,
+    /// Sides of members that answer and do not hear the members of other sides, where the system
+    /// tells: more than one, and what each of them writes the others miss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sides: Option<u64>,
     /// Parts of a sharded system: queues, partitions, tablets, ranges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts_total: Option<u64>,

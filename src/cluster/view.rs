@@ -1,9 +1,9 @@
 //! What one voter told: facts only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Shards;
+use super::{HostId, Ring, Shards};
 use crate::base::{GroupId, Mono};
 
 /// What asking every voter of a group once has brought, by position in the group.
@@ -76,6 +76,10 @@ impl NodeView {
                 (true, true) => "primary",
                 (true, false) => "replica",
             },
+            Self::Answered(Facts::Replica(facts)) => match &facts.locked_out {
+                Some(_) => "lets nobody in",
+                None => "answers",
+            },
             Self::Refused(_) => "refused",
             Self::Silent(_) => "silent",
             Self::Denied(_) => "denied",
@@ -104,6 +108,8 @@ pub enum Facts {
     Redis(RedisFacts),
     /// A PostgreSQL server under Patroni.
     Patroni(PatroniFacts),
+    /// A node of Cassandra.
+    Replica(ReplicaFacts),
 }
 
 impl Facts {
@@ -173,6 +179,13 @@ impl Facts {
                 some("position", facts.position),
                 facts.primary.then(|| format!("{} replicas stream", facts.streaming)),
             ],
+            Self::Replica(facts) => vec![
+                (!facts.datacenter.is_empty()).then(|| format!("in {}", facts.datacenter)),
+                facts.locked_out.as_ref().map(|why| format!("lets nobody in: {why}")),
+                facts.ring.as_ref().map(|ring| format!("knows {} hosts", ring.hosts.len())),
+                some("files of hints for others", facts.hints.values().sum()),
+                (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
+            ],
         };
         let parts = parts.into_iter().chain([self.shards().map(Shards::words)]);
         parts.flatten().collect::<Vec<_>>().join(", ")
@@ -185,6 +198,8 @@ impl Facts {
             Self::Peer(facts) => facts.shards.as_ref(),
             Self::Postgres(_) | Self::Component(_) => None,
             Self::Sentinel(_) | Self::Redis(_) | Self::Patroni(_) | Self::Canary(_) => None,
+            // What is lost depends on who asks: it is counted where the views are put together.
+            Self::Replica(_) => None,
         }
     }
 }
@@ -373,6 +388,30 @@ pub struct PatroniMember {
     pub place: String,
     /// It runs.
     pub running: bool,
+}
+
+/// What a node of Cassandra says of itself, and what has reached it from the others.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ReplicaFacts {
+    /// Which cluster it belongs to.
+    pub cluster: String,
+    /// Its own id in the ring; nothing where it let nobody in.
+    pub host: Option<HostId>,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// The ring as it knows it.
+    pub ring: Option<Ring>,
+    /// Where it says each host of the ring is.
+    pub places: BTreeMap<HostId, String>,
+    /// The newest heartbeat of each host that has reached it, by generation and number: only the
+    /// host itself can make one, so that this is no opinion. `None`: it does not tell.
+    pub beats: Option<BTreeMap<HostId, (i64, i64)>>,
+    /// Files of hints that it keeps for others: writes that they have missed.
+    pub hints: BTreeMap<HostId, u64>,
+    /// It answers, and cannot find out who we are for want of replicas of the roles.
+    pub locked_out: Option<String>,
+    /// What it complains of.
+    pub errors: Vec<String>,
 }
 
 /// The result of a read or write that takes a quorum.

@@ -6,7 +6,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use super::handle::Running;
 use crate::base::Health;
 use crate::cluster::Standing;
-use crate::config::{Config, Mode};
+use crate::config::{ClusterKind, Config, Mode};
 use crate::decide::{Daemon, Event};
 use crate::dns::Counter;
 use crate::health::{Sample, Verdict};
@@ -51,6 +51,10 @@ pub(super) fn describe() {
     );
     describe_gauge!("pointsman_cluster_voters", "Voters of a group, as configured.");
     describe_gauge!("pointsman_cluster_voters_reached", "Voters of a group that answered.");
+    describe_gauge!(
+        "pointsman_cluster_sides",
+        "Sides of a group without a leader whose members do not hear those of other sides; 1: all hear each other."
+    );
     describe_gauge!(
         "pointsman_cluster_parts",
         "Parts of a sharded system (queues, partitions, ranges): total, lost, critical (one more loss ends it)."
@@ -317,6 +321,10 @@ fn groups(daemon: &Daemon, config: &Config) {
         gauge!("pointsman_quorum_margin", "group" => name.to_owned()).set(margin);
         gauge!("pointsman_cluster_voters", "group" => name.to_owned()).set(evidence.voters as f64);
         gauge!("pointsman_cluster_voters_reached", "group" => name.to_owned()).set(evidence.reached as f64);
+        if matches!(config.clusters[config.groups[id].cluster].kind, ClusterKind::Cassandra(_)) {
+            let sides = evidence.sides.map_or(f64::NAN, |sides| sides as f64);
+            gauge!("pointsman_cluster_sides", "group" => name.to_owned()).set(sides);
+        }
         let parts = [
             ("total", evidence.parts_total),
             ("lost", evidence.parts_lost),

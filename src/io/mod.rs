@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for AMQP, DNS, HTTP, Kafka, MySQL, PostgreSQL and Redis.
+//! TLS, and clients for AMQP, CQL, DNS, HTTP, Kafka, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -9,6 +9,7 @@ pub mod amqp;
 mod certificate;
 mod clock;
 mod contact;
+pub mod cql;
 pub mod dns;
 mod failure;
 pub mod http;

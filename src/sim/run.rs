@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
                 self.plan(self.now.mono + config.checks[check].schedule.interval, Due::Probe(check));
             }
             Due::Round(group) => {
-                let round = self.world.round(&config, group);
+                let round = self.world.round(&config, group, self.now.mono);
                 self.daemon.round(&round, self.now);
                 let cluster = &config.clusters[config.groups[group].cluster];
                 self.plan(self.now.mono + cluster.schedule.interval, Due::Round(group));

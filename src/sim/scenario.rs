@@ -11,6 +11,7 @@
 //! ```
 //! At the start everything is well. Voters of a raft group are written as one letter each:
 //! `L` leads, `f` follows, `b` follows and has not caught up, `n` knows of no leader, `x` refuses, `-` is silent, `?` denies us.
+//! Nodes of Cassandra: `n` hears nobody, a `p`arted one those of its own region only, any other all.
 //! Servers of a database: `w` writes, `s` streams from the writer, `t` is a standby that does
 //! not stream, `f` was a writer and is fenced, `x`, `-` and `?` as above.
 

@@ -1,14 +1,14 @@
 //! What the daemon would find out there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::base::{CheckId, GroupId, Mono};
+use crate::base::{CheckId, GroupId, Mono, RegionId};
 use crate::cluster::{
-    CanaryFacts, ComponentFacts, ComponentView, Facts, NodeView, PatroniFacts, PeerFacts, PostgresFacts,
-    RaftFacts, RedisFacts, Round, SentinelFacts,
+    CanaryFacts, ComponentFacts, ComponentView, Facts, HostId, NodeView, PatroniFacts, PeerFacts,
+    PostgresFacts, RaftFacts, RedisFacts, ReplicaFacts, Replication, Ring, RingHost, Round, SentinelFacts,
 };
-use crate::config::{ClusterKind, Config, Endpoint, Group, Member};
+use crate::config::{CassandraOptions, ClusterKind, Config, Endpoint, Group, Keyspace, Member};
 use crate::health::{Finding, Sample};
 use crate::workflow::{Act as CallAct, Call, Op, Outcome, Retry};
 
@@ -57,7 +57,7 @@ impl World {
     }
 
     /// What a round of a group brings.
-    pub fn round(&self, config: &Config, id: GroupId) -> Round {
+    pub fn round(&self, config: &Config, id: GroupId, at: Mono) -> Round {
         let group = &config.groups[id];
         let kind = &config.clusters[group.cluster].kind;
         let (first, others) = match kind {
@@ -77,6 +77,9 @@ impl World {
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
                 (letter, ClusterKind::Canary(_) | ClusterKind::Dynamodb(_)) => canary_view(letter),
                 (letter, ClusterKind::Rabbitmq(_)) => peer_view(&letters, member, letter),
+                (_, ClusterKind::Cassandra(options)) => {
+                    replica_view(config, options, group, (&letters, member), at)
+                }
                 (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
                 (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
                     component_view(&letters, member, letter)
@@ -178,6 +181,87 @@ fn peer_view(letters: &str, member: usize, letter: char) -> NodeView {
         })),
         _ => NodeView::Silent("no answer".to_owned()),
     }
+}
+
+/// A datacenter for each region, with up to three replicas of everything. `n` hears nobody and is
+/// heard by nobody; a `p`arted one hears, and is heard by, those of its own region only.
+fn replica_view(
+    config: &Config,
+    options: &CassandraOptions,
+    group: &Group,
+    (letters, member): (&str, usize),
+    at: Mono,
+) -> NodeView {
+    let letter_of = |member: usize| letters.chars().nth(member).unwrap_or('-');
+    let letter = letter_of(member);
+    if !"Lfpn".contains(letter) {
+        return NodeView::Silent("no answer".to_owned());
+    }
+    let datacenters = datacenters(config, options, group);
+    let mut sizes: BTreeMap<String, u32> = BTreeMap::new();
+    for of in &group.members {
+        *sizes.entry(datacenters[&of.region].clone()).or_default() += 1;
+    }
+    let each = sizes.into_iter().map(|(datacenter, size)| (datacenter, size.min(3))).collect();
+    let replication = Replication::ByDatacenter(each);
+    let hosts = group.members.iter().enumerate().map(|(n, of)| {
+        let datacenter = datacenters[&of.region].clone();
+        (n as HostId, RingHost { datacenter, rack: "r1".into(), tokens: vec![n as i128] })
+    });
+    let own = group.members[member].region;
+    // The newest beat that has come through; of those who are not heard, the first.
+    let beat = |other: usize| {
+        let heard = match (letter, letter_of(other)) {
+            _ if other == member => true,
+            ('n', _) | (_, 'n') => false,
+            (_, other_letter) if !"Lfp".contains(other_letter) => false,
+            (letter, other_letter) if letter == 'p' || other_letter == 'p' => {
+                group.members[other].region == own
+            }
+            _ => true,
+        };
+        (1, if heard { i64::try_from(at.0.as_secs()).unwrap_or(i64::MAX) } else { 0 })
+    };
+    NodeView::Answered(Facts::Replica(ReplicaFacts {
+        cluster: "world".to_owned(),
+        host: Some(member as HostId),
+        datacenter: datacenters[&own].clone(),
+        ring: Some(Ring {
+            hosts: hosts.collect(),
+            keyspaces: options.keyspaces.keys().map(|name| (name.clone(), replication.clone())).collect(),
+        }),
+        beats: Some((0..group.members.len()).map(|other| (other as HostId, beat(other))).collect()),
+        ..ReplicaFacts::default()
+    }))
+}
+
+/// What the configuration calls datacenters, given to the regions in their order; of the same name
+/// first, and the region's own name where there is none.
+fn datacenters(config: &Config, options: &CassandraOptions, group: &Group) -> BTreeMap<RegionId, String> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for keyspace in options.keyspaces.values() {
+        names.extend(keyspace.datacenter.as_deref());
+        names.extend(keyspace.replication.iter().flat_map(|each| each.keys().map(String::as_str)));
+    }
+    let regions: BTreeSet<RegionId> = group.members.iter().map(|member| member.region).collect();
+    let own = |region: &RegionId| config.regions.name(*region).to_string();
+    for region in &regions {
+        names.remove(own(region).as_str());
+    }
+    let mut left = names.into_iter();
+    let known = |region: &RegionId| {
+        let own = own(region);
+        let named = |keyspace: &Keyspace| {
+            keyspace.datacenter.as_ref() == Some(&own)
+                || keyspace.replication.as_ref().is_some_and(|each| each.contains_key(&own))
+        };
+        options.keyspaces.values().any(named)
+    };
+    let name = |region: RegionId| match known(&region) {
+        true => (region, own(&region)),
+        false => (region, left.next().map_or_else(|| own(&region), str::to_owned)),
+    };
+    regions.into_iter().map(name).collect()
 }
 
 /// `n` takes a write and never answers.

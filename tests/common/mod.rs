@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses what it needs of these")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "helpers of tests")]
 
+pub mod cassandra;
 pub mod client;
 pub mod daemon;
 pub mod etcd;

@@ -46,6 +46,7 @@ impl Binder<'_> {
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
                 }
+                spec::Cluster::Cassandra(Beside { shared, own }) => self.cassandra(&name, shared, own, place),
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }

@@ -68,6 +68,8 @@ pub enum ClusterKind {
     RedisSentinel(RedisSentinelOptions),
     /// PostgreSQL under Patroni.
     Patroni(PatroniOptions),
+    /// Cassandra 3.0 and later, in its native protocol.
+    Cassandra(CassandraOptions),
 }
 
 impl ClusterKind {
@@ -88,6 +90,7 @@ impl ClusterKind {
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
             Self::Patroni(_) => "patroni",
+            Self::Cassandra(_) => "cassandra",
         }
     }
 
@@ -105,6 +108,7 @@ impl ClusterKind {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
+            Self::Cassandra(options) => Some(("token ranges", options.parts_lost_max)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
             Self::Canary(_) | Self::Dynamodb(_) => None,
             Self::Postgres(_)
@@ -122,6 +126,8 @@ impl ClusterKind {
             // Its members are no voters alone: its Sentinels are counted where it is bound.
             Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) => false,
+            // Every token range has voters of its own.
+            Self::Cassandra(_) => false,
             _ => self.elects(),
         }
     }
@@ -132,7 +138,7 @@ impl ClusterKind {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
-            Self::Postgres(_) | Self::Rabbitmq(_) => false,
+            Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cassandra(_) => false,
             Self::Canary(_) | Self::Dynamodb(_) => false,
         }
     }
@@ -505,6 +511,93 @@ pub struct RedisSentinelOptions {
 pub struct PatroniOptions {
     /// TLS, where its endpoints are `https`.
     pub access: Access,
+}
+
+/// How to talk to Cassandra, and what of it matters.
+#[derive(Clone, Debug, Default)]
+pub struct CassandraOptions {
+    /// Whom to trust over TLS; user and password for `PasswordAuthenticator`.
+    pub access: Access,
+    /// Over TLS.
+    pub tls: bool,
+    /// The keyspaces that matter, and what clients ask of them.
+    pub keyspaces: BTreeMap<String, Keyspace>,
+    /// How many of their token ranges may lack the consistency level.
+    pub parts_lost_max: LostMax,
+    /// What to read at a consistency level; without it there is no such probe.
+    pub canary: Option<CassandraCanary>,
+    /// The budget of that read.
+    pub linearizable_timeout: Duration,
+}
+
+/// What clients ask of a keyspace.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Keyspace {
+    /// How many replicas must take part.
+    pub level: Level,
+    /// The datacenter that counts at the local levels; by default that of a region's own members.
+    pub datacenter: Option<String>,
+    /// Replicas in each datacenter; by default as the schema says that a majority tells.
+    pub replication: Option<BTreeMap<String, u32>>,
+}
+
+/// A small table that is read at a consistency level.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CassandraCanary {
+    /// Its keyspace.
+    pub keyspace: String,
+    /// Its name.
+    pub table: String,
+    /// Its primary key, one column of type `int`.
+    pub column: String,
+    /// The level to read at.
+    pub level: Level,
+}
+
+/// How many replicas must take part in a read or write (CQL native protocol, §3 `[consistency]`).
+/// `ANY` is not among them: it is satisfied by a hint on a coordinator that reaches nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// One, anywhere.
+    One,
+    /// Two, anywhere.
+    Two,
+    /// Three, anywhere.
+    Three,
+    /// A majority of all, whatever the datacenter.
+    Quorum,
+    /// All of them.
+    All,
+    /// A majority of those in the datacenter.
+    #[default]
+    LocalQuorum,
+    /// A majority in every datacenter.
+    EachQuorum,
+    /// As `quorum`, by Paxos.
+    Serial,
+    /// As `local_quorum`, by Paxos.
+    LocalSerial,
+    /// One in the datacenter.
+    LocalOne,
+}
+
+impl Level {
+    /// As Cassandra writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::One => "ONE",
+            Self::Two => "TWO",
+            Self::Three => "THREE",
+            Self::Quorum => "QUORUM",
+            Self::All => "ALL",
+            Self::LocalQuorum => "LOCAL_QUORUM",
+            Self::EachQuorum => "EACH_QUORUM",
+            Self::Serial => "SERIAL",
+            Self::LocalSerial => "LOCAL_SERIAL",
+            Self::LocalOne => "LOCAL_ONE",
+        }
+    }
 }
 
 /// How to log in to a Redis server or a Sentinel.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{CanaryMethod, LostMax, SilentMeans, UnreachableWriter};
+use crate::config::model::{CanaryMethod, Level, LostMax, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -29,6 +29,7 @@ pub enum Cluster {
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
     Patroni(Framed<Patroni>),
+    Cassandra(Framed<Cassandra>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -256,6 +257,36 @@ pub struct Dynamodb {
     pub secret_access_key: SecretRef,
     pub session_token: Option<SecretRef>,
     pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Cassandra {
+    pub user: Option<String>,
+    pub password: Option<Placed<SecretRef>>,
+    pub tls: Option<Tls>,
+    pub keyspaces: Entries<Placed<Keyspace>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub canary: Option<CassandraCanary>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Keyspace {
+    #[serde(default)]
+    pub level: Level,
+    pub datacenter: Option<Placed<String>>,
+    pub replication: Option<Entries<u32>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CassandraCanary {
+    pub table: Placed<String>,
+    pub column: Option<Placed<String>>,
+    #[serde(default)]
+    pub level: Level,
 }
 
 #[derive(Deserialize, Debug)]

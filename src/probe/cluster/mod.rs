@@ -6,6 +6,7 @@ mod api;
 pub(super) use api::shown;
 
 mod canary;
+mod cassandra;
 mod consul;
 mod dynamodb;
 mod etcd;
@@ -85,6 +86,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::status(net, options, address, timeout).await
         }
+        (ClusterKind::Cassandra(options), Endpoint::Port(address)) => {
+            cassandra::status(net, options, address, timeout).await
+        }
         _ => Err(Failure::unmeasured(format!("{} is not a {} server", member.endpoint, kind.word()))),
     };
     match asked {
@@ -110,6 +114,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::Cassandra(options) => options.canary.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
@@ -140,6 +145,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::linearizable(net, options, address).await
+        }
+        (ClusterKind::Cassandra(options), Endpoint::Port(address)) => {
+            cassandra::linearizable(net, options, address).await
         }
         _ => LinearizableResult::Unmeasured(format!("{} has no such probe", kind.word())),
     }

@@ -1,6 +1,7 @@
 //! What is particular to each clustered system: one file per system, or per family of them.
 
 mod canary;
+mod cassandra;
 mod consul;
 mod galera;
 mod kafka;
