@@ -11,6 +11,7 @@ mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
+mod mongodb;
 mod mysql;
 mod mysql_gr;
 mod patroni;
@@ -82,6 +83,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
             redis::status(net, options, target, timeout).await
         }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::status(net, options, address, timeout).await
+        }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::status(net, options, address, timeout).await
         }
@@ -110,6 +114,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::Mongodb(options) => options.login.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
@@ -137,6 +142,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::linearizable(net, options, address).await
         }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::linearizable(net, options, address).await
