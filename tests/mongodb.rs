@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::cluster::{Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing, judge};
+use pointsman::cluster::{
+    Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing, judge,
+};
 use pointsman::config::Config;
 use pointsman::io::{Clock, Net};
 use pointsman::probe::cluster;
@@ -209,10 +211,7 @@ for user, password, mechanism in [("pointsman", "pencil & paper", "SCRAM-SHA-256
         print(why.code)
     client.close()
 "#;
-    let output = Command::new(&set.python)
-        .args(["-c", script, &set.ports[0].to_string()])
-        .output()
-        .unwrap();
+    let output = Command::new(&set.python).args(["-c", script, &set.ports[0].to_string()]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -239,7 +238,12 @@ async fn through_every_state_of_three_members() {
         third["log_term"] = json!(5);
         set.tell(&[set.member(0, "PRIMARY", Some(0), 5), second, third]);
         let judged = watcher.settled().await;
-        assert_eq!((judged.verdict, judged.evidence.term), (Standing::Degraded, Some(6)), "{}", judged.reason);
+        assert_eq!(
+            (judged.verdict, judged.evidence.term),
+            (Standing::Degraded, Some(6)),
+            "{}",
+            judged.reason
+        );
         use Standing::{Degraded, NoQuorum};
         assert_eq!(standings(&judged), [NoQuorum, Degraded, Degraded]);
         // Ten seconds later it has stepped down, and names nobody.
@@ -310,7 +314,10 @@ async fn a_primary_with_an_arbiter_alone() {
     assert_eq!(judged.verdict, Standing::NoQuorum, "{}", judged.reason);
     assert_eq!(lenient.settled().await.verdict, Standing::Degraded);
     let read = watcher.linearizable(0).await;
-    assert!(matches!(&read, LinearizableResult::NoQuorum(why) if why.contains("MaxTimeMSExpired")), "{read:?}");
+    assert!(
+        matches!(&read, LinearizableResult::NoQuorum(why) if why.contains("MaxTimeMSExpired")),
+        "{read:?}"
+    );
     // Frozen in the middle: only now does it hang, and only for as long as it may.
     set.start(1);
     set.members[0].as_ref().unwrap().signal(Signal::STOP);
@@ -340,7 +347,10 @@ async fn logins() {
         assert_eq!([0, 1, 2].map(|n: usize| facts[n].syncing), [false, false, true]);
     }
     let facts = Watcher::new(set.config("")).facts().await;
-    assert_eq!([0, 1].map(|n: usize| (facts[n].term_of_log, facts[n].learner)), [(false, false), (true, false)]);
+    assert_eq!(
+        [0, 1].map(|n: usize| (facts[n].term_of_log, facts[n].learner)),
+        [(false, false), (true, false)]
+    );
     // As configured, which needs no login.
     let without = format!("      without_vote: [\"localhost:{}\"]", set.ports[1]);
     assert!(Watcher::new(set.config(&without)).facts().await[1].learner);

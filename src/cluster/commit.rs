@@ -207,7 +207,10 @@ mod tests {
         }
         let judged = bench.round("Pxa");
         assert_eq!((judged.verdict, judged.evidence.margin), (Standing::NoQuorum, -1));
-        assert!(judged.reason.ends_with("nothing that it writes has reached a majority for 6s"), "{judged:?}");
+        assert!(
+            judged.reason.ends_with("nothing that it writes has reached a majority for 6s"),
+            "{judged:?}"
+        );
         assert!(judged.regions.values().all(|(standing, _)| *standing == Standing::NoQuorum));
         // A read that a majority has confirmed says otherwise.
         bench.read = Some(LinearizableResult::Passed);

@@ -333,9 +333,8 @@ mod tests {
     #[test]
     fn neither_deeper_nor_more_than_the_limits() {
         let nested = |depth: usize| {
-            (1..depth).fold(Document::default(), |inner, _| {
-                Document::default().with("d", Value::Document(inner))
-            })
+            (1..depth)
+                .fold(Document::default(), |inner, _| Document::default().with("d", Value::Document(inner)))
         };
         assert!(Document::decode(&nested(DEPTH_MAX).encode()).is_some());
         assert!(Document::decode(&nested(DEPTH_MAX + 1).encode()).is_none());

@@ -130,11 +130,7 @@ impl Scram {
         let proof: Vec<u8> =
             client_key.as_ref().iter().zip(signature.as_ref()).map(|(key, mask)| key ^ mask).collect();
         let server_key = hmac::Key::new(self.hash.hmac(), hmac::sign(&salted, b"Server Key").as_ref());
-        Ok(Proof {
-            last: format!("{unproven},p={}", base64(&proof)),
-            server_key,
-            exchange,
-        })
+        Ok(Proof { last: format!("{unproven},p={}", base64(&proof)), server_key, exchange })
     }
 }
 

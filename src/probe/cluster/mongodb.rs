@@ -276,9 +276,7 @@ mod tests {
 
     fn op_time(seconds: u32, counter: u32, term: i64) -> Value {
         Value::Document(
-            Document::default()
-                .with("ts", Value::Timestamp(seconds, counter))
-                .with("t", Value::Number(term)),
+            Document::default().with("ts", Value::Timestamp(seconds, counter)).with("t", Value::Number(term)),
         )
     }
 
@@ -342,10 +340,8 @@ mod tests {
         with_status(&mut facts, &Document::default().with("term", Value::Number(6)));
         assert_eq!((facts.term, facts.term_of_log), (6, false));
         // A primary that has stepped down since is not in its successor's term.
-        let mut facts = told(
-            "db1:27017",
-            &[("isWritablePrimary", Value::Bool(true)), ("electionId", election(6))],
-        );
+        let mut facts =
+            told("db1:27017", &[("isWritablePrimary", Value::Bool(true)), ("electionId", election(6))]);
         with_status(&mut facts, &Document::default().with("term", Value::Number(7)));
         assert_eq!(facts.term, 6);
     }
@@ -381,8 +377,8 @@ mod tests {
             Value::Document(member)
         };
         let members = Value::Array(vec![member("db1:27017", 1), member("db4:27017", 0)]);
-        let config = Document::default()
-            .with("config", Value::Document(Document::default().with("members", members)));
+        let config =
+            Document::default().with("config", Value::Document(Document::default().with("members", members)));
         assert!(votes(&config, "db1:27017") && !votes(&config, "db4:27017"));
         assert!(votes(&config, "db9:27017") && votes(&Document::default(), "db1:27017"));
     }
