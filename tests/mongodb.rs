@@ -265,11 +265,13 @@ async fn through_every_state_of_three_members() {
         // A majority killed: the one that is left answers everything, and names nobody.
         members[2] = set.member(2, "SECONDARY", None, 6);
         set.tell(&members);
-        (set.members[0], set.members[1]) = (None, None);
+        set.members[0] = None;
+        set.members[1] = None;
         let judged = watcher.settled().await;
         assert_eq!(judged.verdict, Standing::NoQuorum, "{}", judged.reason);
         set.tell(&set.well());
-        (set.start(0), set.start(1));
+        set.start(0);
+        set.start(1);
         assert_eq!(watcher.settled().await.verdict, Standing::Quorum);
 
         // Stopped where they stand: connections are still taken, and nobody answers.
