@@ -227,6 +227,17 @@ pub struct EtcdOptions {
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
     pub linearizable_timeout: Duration,
+    /// Who reads, where authentication is switched on.
+    pub user: Option<EtcdUser>,
+}
+
+/// A user of etcd.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EtcdUser {
+    /// Who.
+    pub name: String,
+    /// The password.
+    pub password: SecretRef,
 }
 
 /// How to talk to RabbitMQ.

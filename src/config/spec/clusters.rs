@@ -54,6 +54,8 @@ pub struct Frame {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
+    pub username: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
