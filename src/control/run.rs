@@ -259,6 +259,9 @@ impl Control {
                     for report in reports.drain(..) {
                         self.report(report, now);
                     }
+                    if !self.daemon.has_news() {
+                        continue;
+                    }
                 }
                 Some(event) = inputs.stored.recv() => self.stored(event),
                 Some((call, outcome)) = self.calls.ended() => self.call_ended(&call, outcome),

@@ -256,7 +256,7 @@ fn geo(daemon: &Daemon) {
 }
 
 fn regions(daemon: &Daemon, config: &Config) {
-    for region in config.regions.ids() {
+    for (region, duty) in daemon.traffic().duties(config).iter() {
         let name = &**config.regions.name(region);
         let state = &daemon.senses().regions[region];
         for health in Health::ALL {
@@ -266,9 +266,8 @@ fn regions(daemon: &Daemon, config: &Config) {
                 state.health() == health,
             );
         }
-        let duty = daemon.traffic().duty(region);
         for each in Duty::ALL {
-            set("pointsman_region_duty", &[("region", name), ("state", each.word())], duty == each);
+            set("pointsman_region_duty", &[("region", name), ("state", each.word())], *duty == each);
         }
         let generation = state.known().map_or(0, |known| known.generation);
         gauge!("pointsman_region_generation", "region" => name.to_owned()).set(generation as f64);
