@@ -244,8 +244,8 @@ async fn users(mut etcd: Etcd) {
     for n in [0, 1, 2, 0, 1, 2, 0, 1, 2, 0] {
         assert_eq!(read_as(&etcd, &net, n, user("probe")).await, LinearizableResult::Passed);
     }
-    for n in 0..3 {
-        assert_eq!(etcd.logins(n), before[n] + 1, "member {n}");
+    for (n, before) in before.into_iter().enumerate() {
+        assert_eq!(etcd.logins(n), before + 1, "member {n}");
         // The status needs nobody.
         assert!(facts(&ask(&etcd).await[n]).leader.is_some());
     }
