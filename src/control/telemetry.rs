@@ -130,6 +130,9 @@ pub(super) fn describe() {
         "pointsman_probe_reports_dropped_total",
         "Results of probes that were dropped because nobody took them in for too long."
     );
+    describe_counter!("pointsman_push_reports_total", "Reports of targets that report themselves.");
+    describe_counter!("pointsman_push_refused_total", "What came in to be reported and was refused, by why.");
+    describe_gauge!("pointsman_push_age_seconds", "How old the newest report of a target is.");
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
@@ -138,6 +141,10 @@ pub(super) fn describe() {
 
 /// A probe has ended.
 pub(super) fn sample(config: &Config, sample: &Sample) {
+    // Who tells by itself was not asked.
+    if config.checks[sample.check].kind.is_told() {
+        return;
+    }
     let check = config.checks.name(sample.check).to_string();
     histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
 }
