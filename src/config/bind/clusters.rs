@@ -8,7 +8,7 @@ use super::Binder;
 use crate::base::{ClusterId, Place, RegionId, SecretRef, show_span};
 use crate::config::model::{
     Access, Application, Cluster, ClusterKind, Endpoint, EtcdOptions, EtcdUser, Group, HostPort, Member,
-    PostgresOptions, PostgresTarget, PostgresTls, Schedule,
+    PostgresOptions, PostgresTarget, PostgresTls, Schedule, SearchDialect,
 };
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::spec;
@@ -45,6 +45,12 @@ impl Binder<'_> {
                 spec::Cluster::Patroni(Beside { shared, own }) => self.patroni(&name, shared, own, place),
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
+                }
+                spec::Cluster::Elasticsearch(Beside { shared, own }) => {
+                    self.search(SearchDialect::Elasticsearch, &name, shared, own, place);
+                }
+                spec::Cluster::Opensearch(Beside { shared, own }) => {
+                    self.search(SearchDialect::Opensearch, &name, shared, own, place);
                 }
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }

@@ -38,6 +38,11 @@ impl Api<'_> {
         self.ask(contact, Method::POST, path, body.to_owned()).await
     }
 
+    /// Sends JSON with PUT.
+    pub async fn put(&self, contact: &mut Contact, path: &str, body: &str) -> Result<Answer, Failure> {
+        self.ask(contact, Method::PUT, path, body.to_owned()).await
+    }
+
     async fn ask(
         &self,
         contact: &mut Contact,
@@ -145,6 +150,9 @@ pub(in crate::probe) async fn shown(
     let (name, text, place) = match credential {
         Credential::Bearer(place) => {
             (AUTHORIZATION, format!("Bearer {}", read(place).await?.reveal()), place)
+        }
+        Credential::ApiKey(place) => {
+            (AUTHORIZATION, format!("ApiKey {}", read(place).await?.reveal()), place)
         }
         Credential::Header(name, place) => {
             let name = HeaderName::from_static(name);

@@ -60,6 +60,7 @@ pub(super) async fn status(
         errors: status.errors.into_iter().take(ERRORS_MAX).collect(),
         relayed: false,
         shards: None,
+        ..RaftFacts::default()
     }))
 }
 
