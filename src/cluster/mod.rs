@@ -11,6 +11,7 @@ mod bench;
 mod canary;
 mod commit;
 mod component;
+mod electorate;
 mod judge;
 mod kin;
 mod memory;
