@@ -92,6 +92,12 @@ impl<I: Index> IdSet<I> {
         self.words[word] |= 1 << (id.position() % 64);
     }
 
+    /// Whether this one is in it.
+    pub fn contains(&self, id: I) -> bool {
+        let word = self.words.get(id.position() / 64);
+        word.is_some_and(|word| word >> (id.position() % 64) & 1 == 1)
+    }
+
     /// Takes in all of another set.
     pub fn extend(&mut self, other: &Self) {
         if self.words.len() < other.words.len() {
@@ -114,6 +120,14 @@ impl<I: Index> IdSet<I> {
             .enumerate()
             .flat_map(move |(at, word)| bits(*word).map(move |bit| at * 64 + bit));
         positions.map(I::from_position)
+    }
+}
+
+impl<I: Index> FromIterator<I> for IdSet<I> {
+    fn from_iter<T: IntoIterator<Item = I>>(ids: T) -> Self {
+        let mut set = Self::default();
+        ids.into_iter().for_each(|id| set.insert(id));
+        set
     }
 }
 

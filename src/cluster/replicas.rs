@@ -143,9 +143,9 @@ fn whole(
                 None => (Standing::Degraded, worst),
             }
         }
-        // Where it fails it is seen to fail; elsewhere it may be well.
-        (_, Some(worst)) if !worst.0.is_measured() => worst.clone(),
+        // Where it was seen it fails. Of regions that could not be seen nothing is said.
         (Some(best), _) => best.clone(),
+        (None, Some(worst)) => worst.clone(),
         _ => (Standing::Unknown, "no members".to_owned()),
     }
 }
@@ -569,6 +569,17 @@ fn region_stands(
         memory.rejoining.insert(region, CatchUp::ToBeSeen);
         return (Standing::NoQuorum, words, Some(tally.clone()));
     }
+    let refuses = |view: &NodeView| matches!(view, NodeView::Refused(_));
+    if tally.is_none() && memory.seen_well && sight.round.views.iter().all(refuses) {
+        // Which ranges does not matter.
+        let since = sight.now.since(*memory.cut_off.entry(region).or_insert(sight.now));
+        let words = format!("all {} members refuse connections", sight.group.members.len());
+        memory.rejoining.insert(region, CatchUp::ToBeSeen);
+        return match since <= truth {
+            true => (Standing::Electing, format!("{words}, for {}", show_span(since)), None),
+            false => (Standing::NoQuorum, words, None),
+        };
+    }
     if sight.disproved(&coordinators, memory) {
         memory.rejoining.insert(region, CatchUp::ToBeSeen);
         let words = format!(
@@ -581,7 +592,7 @@ fn region_stands(
     }
     let doubt = match feared {
         Some(Found::TooMany(words)) => {
-            Some(format!("{words} at {}, or could if those in doubt are there", sight.levels()))
+            Some(format!("unless members are there that cannot be judged, {words} at {}", sight.levels()))
         }
         None => Some("no majority of the members tells one ring and the keyspaces in it".to_owned()),
         _ => None,
@@ -996,6 +1007,11 @@ mod tests {
         bench.memory = Memory::default();
         let judged = bench.settled("Axx");
         assert_eq!(judged.verdict, Unknown, "{}", judged.reason);
+        // Where all refuse, which was seen well by an earlier process, nothing needs to be known.
+        assert!(!bench.settled("xxx").verdict.is_measured(), "never seen otherwise");
+        bench.memory = Memory::well();
+        assert_eq!(bench.settled("xxx").verdict, NoQuorum);
+        assert_eq!(bench.settled("xx-").verdict, Unreachable);
         // The configuration knows better than any of them.
         let mut bench = Bench::new(&[3], Level::LocalQuorum);
         let replication = Some(BTreeMap::from([("dc0".to_owned(), 1)]));

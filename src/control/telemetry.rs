@@ -134,6 +134,9 @@ pub(super) fn describe() {
         "pointsman_probe_reports_dropped_total",
         "Results of probes that were dropped because nobody took them in for too long."
     );
+    describe_counter!("pointsman_push_reports_total", "Reports of targets that report themselves.");
+    describe_counter!("pointsman_push_refused_total", "What came in to be reported and was refused, by why.");
+    describe_gauge!("pointsman_push_age_seconds", "How old the newest report of a target is.");
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
@@ -142,6 +145,10 @@ pub(super) fn describe() {
 
 /// A probe has ended.
 pub(super) fn sample(config: &Config, sample: &Sample) {
+    // Who tells by itself was not asked.
+    if config.checks[sample.check].kind.is_told() {
+        return;
+    }
     let check = config.checks.name(sample.check).to_string();
     histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
 }
@@ -260,7 +267,7 @@ fn geo(daemon: &Daemon) {
 }
 
 fn regions(daemon: &Daemon, config: &Config) {
-    for region in config.regions.ids() {
+    for (region, duty) in daemon.traffic().duties(config).iter() {
         let name = &**config.regions.name(region);
         let state = &daemon.senses().regions[region];
         for health in Health::ALL {
@@ -270,9 +277,8 @@ fn regions(daemon: &Daemon, config: &Config) {
                 state.health() == health,
             );
         }
-        let duty = daemon.traffic().duty(region);
         for each in Duty::ALL {
-            set("pointsman_region_duty", &[("region", name), ("state", each.word())], duty == each);
+            set("pointsman_region_duty", &[("region", name), ("state", each.word())], *duty == each);
         }
         let generation = state.known().map_or(0, |known| known.generation);
         gauge!("pointsman_region_generation", "region" => name.to_owned()).set(generation as f64);

@@ -84,7 +84,8 @@ impl Daemon {
             self.events.push(Event::Blind { blind, words });
             self.engine_moved = true;
         }
-        for flip in self.senses.flips(&config, now) {
+        let turns = self.senses.turns(&config, now);
+        for flip in turns.regions {
             let region = config.regions.name(flip.region).to_string();
             if flip.from.is_bad() && flip.to.serves() {
                 self.engine.nudge(&region);
@@ -98,7 +99,7 @@ impl Daemon {
                 why: flip.why,
             });
         }
-        for (service, flip) in self.senses.turns(&config, now) {
+        for (service, flip) in turns.places {
             self.events.push(Event::Place {
                 service: config.services.name(service).to_string(),
                 region: config.regions.name(flip.region).to_string(),
@@ -443,13 +444,13 @@ impl Daemon {
     }
 
     fn tell_duties(&mut self) {
-        let config = Arc::clone(&self.setup.config);
-        for region in config.regions.ids() {
-            let (from, to) = (self.duties[region], self.traffic.duty(region));
-            if from != to {
-                self.duties[region] = to;
+        let config = &self.setup.config;
+        let duties = self.traffic.duties(config);
+        for (region, to) in duties.iter() {
+            let from = std::mem::replace(&mut self.duties[region], *to);
+            if from != *to {
                 let region = config.regions.name(region).to_string();
-                self.events.push(Event::Duty { region, from, to });
+                self.events.push(Event::Duty { region, from, to: *to });
             }
         }
     }

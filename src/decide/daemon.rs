@@ -255,6 +255,12 @@ impl Daemon {
         self.changes(change);
     }
 
+    /// Whether what probes have brought may change what was decided. If not it can wait for
+    /// whatever else makes the daemon decide.
+    pub fn has_news(&self) -> bool {
+        self.senses.has_news()
+    }
+
     /// What one round of a group has brought.
     pub fn round(&mut self, round: &Round, now: Now) {
         let config = Arc::clone(&self.setup.config);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::base::{CheckId, GroupId, Health, Mono, Named, Now, RegionId, ServiceId};
+use crate::base::{CheckId, GroupId, Health, IdSet, Mono, Named, Now, RegionId, ServiceId};
 use crate::cluster::{Judgement, Memory, NodeView, Round, Standing, judge};
 use crate::config::{CheckKind, Config, Group, Layer, LayerChecks, Layers, SilentMeans};
 use crate::health::{Finding, Sample, Verdict};
@@ -13,7 +13,7 @@ use crate::region::{
 };
 
 /// What this site senses.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Senses {
     /// Every check.
     pub checks: Named<CheckId, CheckState>,
@@ -27,6 +27,14 @@ pub struct Senses {
     silences: BTreeMap<CheckId, VecDeque<Silence>>,
     /// Services with layers of their own, and what these have come to in each region.
     pub places: BTreeMap<(ServiceId, RegionId), RegionState>,
+    /// Whose each check is.
+    owners: Named<CheckId, Option<RegionId>>,
+    /// Regions of whose checks something came in since they were last put together.
+    stale: IdSet<RegionId>,
+    /// Some of it has a bearing on what is decided; the rest are words.
+    news: bool,
+    /// The soonest that each region's health could change, as of when it was last put together.
+    spans: Named<RegionId, Duration>,
 }
 
 /// A group and what was last made of it.
@@ -39,6 +47,15 @@ pub struct GroupState {
     pub judgement: Option<(Judgement, Now)>,
     /// Since when it cannot be measured.
     pub unknown_since: Option<Mono>,
+}
+
+/// Who turned.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// Regions.
+    pub regions: Vec<Flip>,
+    /// Services' places in them.
+    pub places: Vec<(ServiceId, Flip)>,
 }
 
 /// A failure that may be ours: nothing was heard.
@@ -118,6 +135,10 @@ impl Senses {
         let mut senses = Self {
             sight: Sight::new(Outlook::of(config), |region| config.regions.name(region)),
             silences: BTreeMap::new(),
+            owners: config.checks.map(|_, check| check.region),
+            stale: config.regions.ids().collect(),
+            news: true,
+            spans: config.regions.map(|_, _| Duration::MAX),
             places: places(config, |service, region| {
                 placed(&place_name(config, service, region))
                     .map_or_else(RegionState::default, RegionState::restored)
@@ -203,6 +224,10 @@ impl Senses {
             ),
             // They are heard again soon enough.
             silences: BTreeMap::new(),
+            owners: new.checks.map(|_, check| check.region),
+            stale: new.regions.ids().collect(),
+            news: true,
+            spans: new.regions.map(|_, _| Duration::MAX),
             places: places(new, |service, region| {
                 let before =
                     old.services.id(new.services.name(service)).zip(old.regions.id(new.regions.name(region)));
@@ -226,6 +251,8 @@ impl Senses {
         let answered = if self.sight.is_anchor(source) { passes } else { sample.heard };
         self.sight.hear(source, answered, started, now.mono);
         let silent = !sample.heard && matches!(sample.finding, Finding::Fail(_));
+        // What comes in from anybody may decide what the silence of others means.
+        self.news |= silent || !answered || !self.silences.is_empty() || self.sight.blind().is_some();
         if !silent {
             // What was silent before it and is not decided yet was not measured.
             let earlier = self.silences.remove(&sample.check).unwrap_or_default();
@@ -250,7 +277,19 @@ impl Senses {
     }
 
     fn fold(&mut self, sample: &Sample, at: Mono) {
-        self.checks[sample.check].sample(sample, at);
+        let check = &mut self.checks[sample.check];
+        let before = check.bearing();
+        check.sample(sample, at);
+        self.news |= check.bearing() != before;
+        if let Some(region) = self.owners[sample.check] {
+            self.stale.insert(region);
+        }
+    }
+
+    /// Whether something has come in that may change what was decided. What has not can wait for
+    /// the next tick: of thousands of checks that pass as before, nothing follows.
+    pub fn has_news(&self) -> bool {
+        self.news
     }
 
     fn change(&self, check: CheckId, from: Verdict) -> Option<Change> {
@@ -262,6 +301,9 @@ impl Senses {
     /// Tells whether its sight has changed, and what else has.
     pub fn settle(&mut self, now: Mono) -> (bool, Vec<Change>) {
         let turned = self.sight.look(now);
+        if turned {
+            self.stale = self.regions.ids().collect();
+        }
         let blind = self.sight.blind().is_some();
         let mut changes = Vec::new();
         for (check, mut waiting) in std::mem::take(&mut self.silences) {
@@ -362,23 +404,38 @@ impl Senses {
             let state = &mut self.checks[check];
             let from = state.verdict();
             state.standing(standing, reason, silent_means, group_lost, now.mono);
+            self.stale.insert(region);
             let to = state.verdict();
             if from != to {
                 changes.push(Change::Verdict { check, from, to });
             }
         }
         self.groups[round.group].judgement = Some((judgement, now));
+        self.news = true;
         changes
     }
 
-    /// Puts the layers of every region together; tells the flips.
-    pub fn flips(&mut self, config: &Config, now: Now) -> Vec<Flip> {
-        let mut flips = Vec::new();
-        for (region, spec) in config.regions.iter() {
-            let assessment = self.blinded().unwrap_or_else(|| assess(&spec.layers, &self.checks));
-            flips.extend(self.regions[region].take(region, assessment, now));
+    /// Puts the layers together of every region of which something has come in, and those that
+    /// services have of their own there; tells who turned.
+    pub fn turns(&mut self, config: &Config, now: Now) -> Turns {
+        let stale = std::mem::take(&mut self.stale);
+        self.news = false;
+        let mut turns = Turns::default();
+        let blinded = self.blinded();
+        for region in stale.iter() {
+            let layers = &config.regions[region].layers;
+            let assessment = blinded.clone().unwrap_or_else(|| assess(layers, &self.checks));
+            turns.regions.extend(self.regions[region].take(region, assessment, now));
+            self.spans[region] = self.turns_in(layers, &self.regions[region]);
         }
-        flips
+        for ((service, region), state) in &mut self.places {
+            let Some(layers) = config.services[*service].layers.get(region) else { continue };
+            if stale.contains(*region) {
+                let assessment = blinded.clone().unwrap_or_else(|| assess(layers, &self.checks));
+                turns.places.extend(state.take(*region, assessment, now).map(|turn| (*service, turn)));
+            }
+        }
+        turns
     }
 
     /// What a blind site can say of anybody.
@@ -386,18 +443,6 @@ impl Senses {
         let blind = self.sight.blind()?;
         let words = format!("this site is blind: {}", blind.words);
         Some(Assessment { health: Health::Unknown, why: Why { words, ..Why::default() } })
-    }
-
-    /// Puts the layers together that services have of their own; tells whose turned.
-    pub fn turns(&mut self, config: &Config, now: Now) -> Vec<(ServiceId, Flip)> {
-        let mut turns = Vec::new();
-        let blinded = self.blinded();
-        for ((service, region), state) in &mut self.places {
-            let Some(layers) = config.services[*service].layers.get(region) else { continue };
-            let assessment = blinded.clone().unwrap_or_else(|| assess(layers, &self.checks));
-            turns.extend(state.take(*region, assessment, now).map(|turn| (*service, turn)));
-        }
-        turns
     }
 
     /// The newest results of what is broken in a region speak against its being broken.
@@ -416,8 +461,8 @@ impl Senses {
     }
 
     /// The soonest that a region's health could change, were every coming result against it.
-    pub fn could_change_in(&self, config: &Config, region: RegionId) -> Duration {
-        self.turns_in(&config.regions[region].layers, &self.regions[region])
+    pub fn could_change_in(&self, region: RegionId) -> Duration {
+        self.spans[region]
     }
 
     /// The same of what a service's own layers say of a region; none if it has none there.
@@ -470,4 +515,70 @@ fn places(
 /// What a service's place in a region is kept under.
 pub fn place_name(config: &Config, service: ServiceId, region: RegionId) -> String {
     format!("{}/{}", config.services.name(service), config.regions.name(region))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        use crate::config::{Surroundings, parse};
+        let text = "version: 1\nmode: act\nsite: {name: a}\nlisten: {dns: ['127.0.0.1:53']}\n\
+            defaults: {check: {interval: 5s, timeout: 2s, fall: 2, rise: 3}}\nregions:\n  \
+            eu: {layers: {reach: [{tcp: {address: 'a:1', rise: 2}}, {tcp: {address: 'a:2', fall: 3}}]}}\n  \
+            us: {layers: {reach: {any: [{tcp: {address: 'b:1'}}, {tcp: {address: 'b:2', fall: 1}}]}}}\n";
+        let around = Surroundings { directory: "/".into(), state: None, runtime: None, processors: 1 };
+        parse(&crate::base::Source::new("c.yaml", text.to_owned()), &around).expect("it is in order").0
+    }
+
+    /// A result that is no news may wait, and regions that nothing was said of need not be looked
+    /// at: whoever looks at all of them after each result finds the same.
+    #[test]
+    fn what_is_no_news_changes_nothing() {
+        let config = config();
+        let mut rng = fastrand::Rng::with_seed(11);
+        let (mut quiet, mut loud) = (0, 0);
+        for _ in 0..200 {
+            let mut senses = Senses::new(&config, |_| None, |_| None, |_| None);
+            let mut now = Now { mono: Mono::default(), wall: crate::base::Timestamp::UNIX_EPOCH };
+            for _ in 0..100 {
+                let check = CheckId(rng.u32(0..4));
+                let words = rng.u32(..).to_string();
+                let finding = match rng.u32(0..20) {
+                    0..=1 => Finding::Fail(words),
+                    2 => Finding::Unknown(words),
+                    3 => Finding::Hold(words),
+                    _ => Finding::Pass(words),
+                };
+                now = now.after(Duration::from_millis(rng.u64(1..500)));
+                let heard = rng.u32(0..10) > 0;
+                let took = Duration::from_millis(1);
+                senses.sample(&Sample { check, finding, heard, took }, now);
+                if !senses.has_news() {
+                    quiet += 1;
+                    let mut eager = senses.clone();
+                    eager.stale = config.regions.ids().collect();
+                    assert!(eager.settle(now.mono) == (false, Vec::new()), "nothing is decided by it");
+                    let turns = eager.turns(&config, now);
+                    assert!(turns.regions.is_empty(), "{:?}", turns.regions);
+                    assert_eq!(
+                        eager.spans.values().collect::<Vec<_>>(),
+                        senses.spans.values().collect::<Vec<_>>()
+                    );
+                    continue;
+                }
+                loud += 1;
+                senses.settle(now.mono);
+                senses.turns(&config, now);
+                for (region, spec) in config.regions.iter() {
+                    if senses.blinded().is_none() {
+                        let health = assess(&spec.layers, &senses.checks).health;
+                        assert_eq!(senses.regions[region].health(), health);
+                    }
+                    assert_eq!(senses.spans[region], senses.turns_in(&spec.layers, &senses.regions[region]));
+                }
+            }
+        }
+        assert!(quiet > 1000 && loud > 1000, "{quiet} and {loud}");
+    }
 }

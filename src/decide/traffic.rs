@@ -163,7 +163,7 @@ impl Traffic {
         outside: &Outside,
         now: Now,
     ) -> Moved {
-        let seats = config.regions.map(|region, _| self.seat(config, senses, outside, region));
+        let seats = config.regions.map(|region, _| self.seat(senses, outside, region));
         let own = own_seats(config, senses, &seats);
         let same = |old: &Named<RegionId, Seat>, new: &Named<RegionId, Seat>| {
             old.len() == new.len() && old.values().eq(new.values())
@@ -209,7 +209,7 @@ impl Traffic {
         moved
     }
 
-    fn seat(&self, config: &Config, senses: &Senses, outside: &Outside, region: RegionId) -> Seat {
+    fn seat(&self, senses: &Senses, outside: &Outside, region: RegionId) -> Seat {
         let state = &senses.regions[region];
         let word = self.overrides.get(&region).map(|word| word.kind);
         Seat {
@@ -219,7 +219,7 @@ impl Traffic {
             forced: word == Some(OverrideKind::Force),
             held: word == Some(OverrideKind::Hold),
             quarantined: outside.quarantined.contains(&region),
-            could_change_in: senses.could_change_in(config, region),
+            could_change_in: senses.could_change_in(region),
         }
     }
 
@@ -299,20 +299,25 @@ impl Traffic {
         over.into_iter().filter_map(|region| Some((region, self.overrides.remove(&region)?))).collect()
     }
 
-    /// What operators and rules say of a region.
-    pub fn duty(&self, region: RegionId) -> Duty {
-        let Some(seat) = self.seat_of(region) else { return Duty::Active };
-        if seat.quarantined {
-            Duty::Quarantined
-        } else if seat.drained {
-            Duty::Drained
-        } else if seat.forced {
-            Duty::Forced
-        } else if self.held_services(region).next().is_some() {
-            Duty::Held
-        } else {
-            Duty::Active
-        }
+    /// What operators and rules say of each region.
+    pub fn duties(&self, config: &Config) -> Named<RegionId, Duty> {
+        let members = self.services.values().flat_map(|state| &state.members);
+        let held: IdSet<RegionId> =
+            members.filter(|(_, member)| member.is_held()).map(|(region, _)| *region).collect();
+        config.regions.map(|region, _| {
+            let Some(seat) = self.seat_of(region) else { return Duty::Active };
+            if seat.quarantined {
+                Duty::Quarantined
+            } else if seat.drained {
+                Duty::Drained
+            } else if seat.forced {
+                Duty::Forced
+            } else if held.contains(region) {
+                Duty::Held
+            } else {
+                Duty::Active
+            }
+        })
     }
 
     /// Services in which a region is healthy again and not let back.

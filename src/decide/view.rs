@@ -256,11 +256,12 @@ pub fn regions(
     obligations: impl Fn(&str) -> Vec<String>,
     now: Now,
 ) -> Vec<RegionView> {
+    let duties = traffic.duties(config);
     let view = |region| {
         let state = &senses.regions[region];
         let known = state.known();
         let name = config.regions.name(region);
-        let duty = traffic.duty(region);
+        let duty = duties[region];
         let obligations = obligations(name);
         let held = || {
             let services = traffic.held_services(region);

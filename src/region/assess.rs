@@ -1,6 +1,8 @@
 //! Layers, bottom-up → the health of a region. The first layer that does not pass is the reason:
 //! passing the lower layers is what makes a failure of a higher one believable.
 
+use std::time::Duration;
+
 use super::Tally;
 use crate::base::{CheckId, Health, Mono, Named};
 use crate::cluster::Standing;
@@ -17,6 +19,15 @@ pub struct CheckState {
     standing: Option<Standing>,
     /// When it last failed, the group as a whole was lost, not just this region's part in it.
     group_lost: bool,
+}
+
+/// What of a check decides, but for what a cluster adds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bearing {
+    verdict: Verdict,
+    could_change_in: Duration,
+    wavers: bool,
+    seen: bool,
 }
 
 impl CheckState {
@@ -88,6 +99,16 @@ impl CheckState {
     /// The window behind the verdict.
     pub fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// All of it that has a bearing on its region; the rest are words.
+    pub fn bearing(&self) -> Bearing {
+        Bearing {
+            verdict: self.verdict(),
+            could_change_in: self.window.could_change_in(),
+            wavers: self.window.wavers(),
+            seen: self.window.seen(),
+        }
     }
 
     /// Why it is what it is.
@@ -219,8 +240,6 @@ pub fn assess(layers: &Layers, checks: &Named<CheckId, CheckState>) -> Assessmen
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::{HostPort, LayerChecks, TcpCheck};
 

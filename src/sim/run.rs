@@ -96,6 +96,8 @@ impl<'a> Run<'a> {
             self.plan(Mono(act.value.at.0), Due::Script(position));
         }
         self.probe_everything();
+        // As the daemon does: a result that changes nothing waits for the next tick.
+        let mut decides = true;
         for _ in 0..EVENTS_MAX {
             let Some((&(at, order), _)) = self.queue.first_key_value() else { break };
             if at.0 > self.scenario.until.0 {
@@ -103,10 +105,12 @@ impl<'a> Run<'a> {
             }
             let due = self.queue.remove(&(at, order)).expect("it was just seen");
             self.now = self.now.after(at.since(self.now.mono));
+            decides |= !matches!(due, Due::Probe(_));
             self.take(due)?;
+            decides |= self.daemon.has_news();
             // What else is due at this very moment comes in before anything is decided.
             let more = self.queue.first_key_value().is_some_and(|(&(next, _), _)| next == at);
-            if !more {
+            if !more && std::mem::take(&mut decides) {
                 self.decide();
             }
         }

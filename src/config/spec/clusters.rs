@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{CanaryMethod, Level, LostMax, SilentMeans, UnreachableWriter};
+use crate::config::model::{CanaryMethod, Level, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -30,6 +30,9 @@ pub enum Cluster {
     RedisSentinel(Framed<RedisSentinel>),
     Patroni(Framed<Patroni>),
     Cassandra(Framed<Cassandra>),
+    Elasticsearch(Framed<Search>),
+    Opensearch(Framed<Search>),
+    Mongodb(Framed<Mongodb>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -55,6 +58,8 @@ pub struct Frame {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
+    pub username: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
@@ -192,6 +197,20 @@ pub struct Kafka {
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
+pub struct Search {
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub api_key: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub indices: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub proof_index: Option<Placed<String>>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Galera {
     pub user: String,
     pub password: Option<SecretRef>,
@@ -225,6 +244,21 @@ pub struct RedisSentinel {
 #[serde(deny_unknown_fields)]
 pub struct Patroni {
     pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Mongodb {
+    pub set: Option<String>,
+    pub user: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
+    pub database: Option<Placed<String>>,
+    pub mechanism: Option<Placed<MongodbMechanism>>,
+    #[serde(default)]
+    pub without_vote: Vec<Placed<String>>,
+    pub majority_writes: Option<bool>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]
