@@ -155,7 +155,7 @@ fn answered(round: &Round) -> BTreeMap<usize, &ReplicaFacts> {
     let mut answers: Vec<(usize, &ReplicaFacts)> = Vec::new();
     for (position, view) in round.views.iter().enumerate() {
         if let NodeView::Answered(Facts::Replica(facts)) = view {
-            answers.push((position, facts));
+            answers.push((position, &**facts));
         }
     }
     of_one_cluster(&mut answers, |(_, facts)| &facts.cluster);
@@ -720,17 +720,17 @@ mod tests {
                 'x' | 'r' => NodeView::Refused("refused".into()),
                 '-' | 's' => NodeView::Silent("silent".into()),
                 '?' => NodeView::Denied("denied".into()),
-                'l' => NodeView::Answered(Facts::Replica(ReplicaFacts {
+                'l' => NodeView::Answered(Facts::Replica(Box::new(ReplicaFacts {
                     locked_out: Some("Cannot achieve consistency level LOCAL_QUORUM".into()),
                     ..ReplicaFacts::default()
-                })),
+                }))),
                 _ => {
                     let host = n as HostId;
                     let beats = states.chars().enumerate().map(|(other, letter)| {
                         let heard = other == n || (side(letter) == state);
                         (other as HostId, (1, if heard { self.beat } else { 0 }))
                     });
-                    NodeView::Answered(Facts::Replica(ReplicaFacts {
+                    NodeView::Answered(Facts::Replica(Box::new(ReplicaFacts {
                         cluster: "orders".into(),
                         host: Some(host),
                         datacenter: self.ring.hosts[&host].datacenter.clone(),
@@ -738,7 +738,7 @@ mod tests {
                         beats: (!self.silent_on_beats).then(|| beats.collect()),
                         hints: self.hints.clone(),
                         ..ReplicaFacts::default()
-                    }))
+                    })))
                 }
             });
             let views = views.collect();

@@ -109,7 +109,7 @@ pub enum Facts {
     /// A PostgreSQL server under Patroni.
     Patroni(PatroniFacts),
     /// A node of Cassandra.
-    Replica(ReplicaFacts),
+    Replica(Box<ReplicaFacts>),
 }
 
 impl Facts {

@@ -222,7 +222,7 @@ fn replica_view(
         };
         (1, if heard { i64::try_from(at.0.as_secs()).unwrap_or(i64::MAX) } else { 0 })
     };
-    NodeView::Answered(Facts::Replica(ReplicaFacts {
+    NodeView::Answered(Facts::Replica(Box::new(ReplicaFacts {
         cluster: "world".to_owned(),
         host: Some(member as HostId),
         datacenter: datacenters[&own].clone(),
@@ -232,7 +232,7 @@ fn replica_view(
         }),
         beats: Some((0..group.members.len()).map(|other| (other as HostId, beat(other))).collect()),
         ..ReplicaFacts::default()
-    }))
+    })))
 }
 
 /// What the configuration calls datacenters, given to the regions in their order; of the same name

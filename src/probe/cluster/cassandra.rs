@@ -50,7 +50,10 @@ pub(super) async fn status(
     let mut session = match cql::log_in(contact, net, target).await? {
         Login::In(session) => session,
         Login::Lost(why) => {
-            return Ok(Facts::Replica(ReplicaFacts { locked_out: Some(why), ..ReplicaFacts::default() }));
+            return Ok(Facts::Replica(Box::new(ReplicaFacts {
+                locked_out: Some(why),
+                ..ReplicaFacts::default()
+            })));
         }
     };
     let questions = [LOCAL, PEERS, KEYSPACES, BEATS, HINTS];
@@ -59,7 +62,7 @@ pub(super) async fn status(
         answers.splice(1..2, ask(&mut session, contact, &[OLD_PEERS]).await?);
     }
     facts(options, answers)
-        .map(Facts::Replica)
+        .map(|facts| Facts::Replica(Box::new(facts)))
         .map_err(|(class, words)| Failure { class, words: format!("{address} {words}") })
 }
 
@@ -147,7 +150,7 @@ fn facts(options: &CassandraOptions, answers: Vec<Answer>) -> Result<ReplicaFact
         datacenter: hosts[&host].datacenter.clone(),
         ring: Some(Ring { hosts, keyspaces }),
         places,
-        beats: beats.map(|rows| rows.iter().filter_map(|row| beat(row)).collect()),
+        beats: beats.map(|rows| rows.iter().filter_map(beat).collect()),
         hints: hints.iter().filter_map(hint).collect(),
         locked_out: None,
         errors,
