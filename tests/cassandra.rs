@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::cassandra::{Cassandra, PORT};
+use common::cassandra::{Cassandra, PORT, SHOP};
 use common::daemon::{BINARY, Daemon};
 use common::net::Net;
 use common::served::Served;
@@ -164,12 +164,12 @@ fn parted_datacenters_both_serve_and_their_writes_diverge() {
     // Each side takes writes, and neither knows those of the other.
     let write = |node: usize, words: &str| {
         let statement = format!("UPDATE orders.orders SET words = '{words}' WHERE id = 1");
-        let written = cassandra.tell(&net, node, &statement, Level::LocalQuorum);
+        let written = cassandra.ask(&net, node, SHOP, &statement, Level::LocalQuorum);
         assert!(matches!(written, Some(Answer::Rows(_))), "{written:?}");
     };
     let read = |node: usize| {
         let question = "SELECT words FROM orders.orders WHERE id = 1";
-        match cassandra.tell(&net, node, question, Level::LocalQuorum) {
+        match cassandra.ask(&net, node, SHOP, question, Level::LocalQuorum) {
             Some(Answer::Rows(rows)) => {
                 let cell = rows.first().and_then(|row| row.first().cloned().flatten());
                 String::from_utf8(cell.unwrap_or_default()).unwrap()

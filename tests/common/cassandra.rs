@@ -19,6 +19,8 @@ const VERSION: &str = "5.0.4";
 const START: Duration = Duration::from_secs(300);
 /// Whom Cassandra makes at its first start; it may do everything.
 const MASTER: (&str, &str) = ("cassandra", "cassandra");
+/// The role that reads and writes `orders`. The first one logs in at `QUORUM` of all datacenters.
+pub const SHOP: (&str, &str) = ("shop", "shop");
 /// The role that watches.
 pub const WATCHER: (&str, &str) = ("pointsman", "guest");
 
@@ -101,6 +103,7 @@ impl Cassandra {
         }
         let replication = format!("{{'class': 'NetworkTopologyStrategy', {}}}", each.join(", "));
         let (watcher, password) = WATCHER;
+        let (shop, shop_password) = SHOP;
         for statement in [
             format!("ALTER KEYSPACE system_auth WITH replication = {replication}"),
             format!("CREATE KEYSPACE orders WITH replication = {replication}"),
@@ -108,6 +111,9 @@ impl Cassandra {
             "CREATE TABLE orders.orders (id int PRIMARY KEY, words text)".to_owned(),
             "CREATE TABLE pointsman.canary (id int PRIMARY KEY)".to_owned(),
             format!("CREATE ROLE {watcher} WITH PASSWORD = '{password}' AND LOGIN = true"),
+            format!("CREATE ROLE {shop} WITH PASSWORD = '{shop_password}' AND LOGIN = true"),
+            format!("GRANT MODIFY ON orders.orders TO {shop}"),
+            format!("GRANT SELECT ON orders.orders TO {shop}"),
             format!("GRANT SELECT ON pointsman.canary TO {watcher}"),
             format!("GRANT SELECT ON system_views.gossip_info TO {watcher}"),
             format!("GRANT SELECT ON system_views.pending_hints TO {watcher}"),
@@ -262,11 +268,6 @@ auto_snapshot: false
             }
         });
         asking.join().unwrap()
-    }
-
-    /// As one who may do everything.
-    pub fn tell(&self, net: &Net, n: usize, what: &str, level: Level) -> Option<Answer> {
-        self.ask(net, n, MASTER, what, level)
     }
 
     /// As `kill -9`.
