@@ -16,7 +16,8 @@ const SECRET_SHAPES: &str = "src/base/secret.rs";
 const COLUMNS_MAX: usize = 110;
 
 /// Enums whose words are values, and the reference that has to say each of them.
-const WORDS: [(&str, &str, &str); 18] = [
+const WORDS: [(&str, &str, &str); 19] = [
+    ("src/config/model", "Silence", CONFIG),
     ("src/config/model", "SeriesRule", CONFIG),
     ("src/config/model", "NoData", CONFIG),
     ("src/config/model", "SerialPolicy", CONFIG),

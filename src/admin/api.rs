@@ -1,4 +1,4 @@
-//! What can be read: status, explanations, executions, metrics, health.
+//! What can be read (status, explanations, executions, metrics, health), and what others may tell.
 
 use std::time::Duration;
 
@@ -7,16 +7,18 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use super::inbound;
 use super::limit::Limited;
 use super::metrics::Metrics;
 use crate::base::Prefix;
 use crate::control::{Gone, Handle, telemetry};
+use crate::io::Clock;
 
 /// Connections at once on the read-only port.
 const CONNECTIONS_MAX: usize = 256;
@@ -33,11 +35,12 @@ const INDEX: &str = "pointsman\n\
     /v1/explain?name=NAME&client=ADDRESS   why a name is answered the way it is, to this client\n\
     /v1/executions            workflows that run, and those that are over\n\
     /v1/executions/ID         one of them\n\
-    /v1/obligations           what regions still owe\n";
+    /v1/obligations           what regions still owe\n\
+    POST /v1/push/NAME        a target's report of itself, with its token\n";
 
 #[derive(Clone)]
-struct Shared {
-    handle: Handle,
+pub(super) struct Shared {
+    pub(super) handle: Handle,
     metrics: Metrics,
 }
 
@@ -60,6 +63,7 @@ pub(super) fn routes(handle: Handle, metrics: Metrics) -> Router {
         .route("/v1/executions", get(executions))
         .route("/v1/executions/{id}", get(execution))
         .route("/v1/obligations", get(obligations))
+        .route("/v1/push/{name}", post(inbound::push))
         .with_state(Shared { handle, metrics })
 }
 
@@ -120,6 +124,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 
 async fn scrape(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
     within(shared.handle.look(telemetry::refresh)).await?;
+    shared.handle.inbox().measure(Clock.mono());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()))
 }
 

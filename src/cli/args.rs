@@ -84,7 +84,8 @@ pub enum Command {
     #[command(after_help = PROBE_EXIT_CODES)]
     Probe {
         /// Checks by their names in `status` (eu-west/service/http), all those below a name (eu-west,
-        /// eu-west/service), or clusters: then every voter is asked.
+        /// eu-west/service), or clusters: then every voter is asked. Of what others tell by themselves
+        /// (push) the daemon's word is shown.
         #[arg(required = true, value_name = "CHECK")]
         names: Vec<String>,
     },

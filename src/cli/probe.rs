@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::args::{Common, Output};
 use super::text::{Paint, colour, complain, paint, painted, print, print_json, table};
-use super::{Done, Exit};
+use super::{Done, Exit, client};
 use crate::base::{CheckId, GroupId, nearest};
 use crate::cluster::{Judgement, Linearizable, LinearizableResult, Memory, NodeView, Round, Standing, judge};
 use crate::config::{CheckKind, Config};
-use crate::health::{Finding, Sample};
+use crate::decide::view::Status;
+use crate::health::{Finding, Sample, Verdict};
 use crate::io::{Clock, Net, Note, show};
 use crate::{probe, sys};
 
@@ -48,6 +49,7 @@ pub(super) fn run(common: &Common, names: &[String]) -> Done {
     let (net, config) = (Net::new(), Arc::new(config));
     for (n, one) in wanted.into_iter().enumerate() {
         let (end, text, object) = match one {
+            Wanted::Check(id) if config.checks[id].kind.is_told() => told(common, &config, id),
             Wanted::Check(id) => runtime.block_on(check(&net, &config, id)),
             Wanted::Group(id) => runtime.block_on(group(&net, &config, id)),
         };
@@ -140,6 +142,44 @@ async fn check(net: &Net, config: &Config, id: CheckId) -> (End, String, Value) 
         "words": finding.words(),
         "took_ms": millis(took),
         "phases": phases,
+    });
+    (end, text, object)
+}
+
+// ── what nobody is asked about ──
+
+/// The daemon's word of a check that others tell about: it alone has heard them.
+fn told(common: &Common, config: &Config, id: CheckId) -> (End, String, Value) {
+    let name: &str = config.checks.name(id);
+    let kind = &config.checks[id].kind;
+    let status = client::get::<Status>(common, "/v1/status", &[]);
+    let view = status.map(|status| {
+        let of_regions = status.regions.into_iter().flat_map(|region| region.checks);
+        let places = status.services.into_iter().flat_map(|service| service.places);
+        of_regions.chain(places.flat_map(|place| place.checks)).find(|check| check.name == name)
+    });
+    let (verdict, words) = match view {
+        Ok(Some(view)) => (view.verdict, view.newest.unwrap_or(view.reason)),
+        Ok(None) => (Verdict::Unknown, "the daemon that runs has another configuration".to_owned()),
+        Err(Exit::No(why) | Exit::Missing(why)) => (Verdict::Unknown, why.replace('\n', "; ")),
+    };
+    let (end, colours) = match verdict {
+        Verdict::Pass => (End::Well, Paint::Good),
+        Verdict::Fail => (End::Badly, Paint::Bad),
+        Verdict::Unknown => (End::Unmeasured, Paint::Warn),
+    };
+    let how = match kind {
+        CheckKind::Push(push) => format!("it reports itself, as POST /v1/push/{}", push.name),
+        _ => "others tell of it".to_owned(),
+    };
+    let word = paint(verdict.word(), colours, colour(false));
+    let text = format!("{name}\n  nobody is asked: {how}; this is the daemon's word\n  {word}: {words}\n");
+    let object = json!({
+        "check": name,
+        "kind": kind.word(),
+        "finding": verdict.word(),
+        "words": words,
+        "told": how,
     });
     (end, text, object)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Standing;
+use super::electorate::Electorate;
 use crate::base::{Mono, RegionId, show_span};
 
 /// What a group was, as far as judging the next round depends on it.
@@ -15,12 +16,16 @@ pub struct Memory {
     pub(super) leaderless_since: Option<Mono>,
     /// The leader that a majority names and that does not answer itself, once it was believed.
     pub(super) vouched: Option<(u64, String)>,
+    /// How much of the leader's log a majority has, and since when that is not all and grows no more.
+    pub(super) stalled: Option<(u64, Mono)>,
     /// Since when more parts are lost than is tolerated.
     pub(super) parts_lost_since: Option<Mono>,
     /// The last thing known for sure was that it cannot commit: it must catch up first.
     pub(super) catching_up: Option<CatchUp>,
     /// Voters that said they have no vote.
     pub(super) learners: BTreeSet<usize>,
+    /// Who has a vote, where the system decides that itself.
+    pub(super) electorate: Electorate,
     /// The member that was the writer.
     pub(super) writer: Option<usize>,
     /// Since when a second part has claimed that it may commit.

@@ -9,7 +9,9 @@ mod absent;
 #[cfg(test)]
 mod bench;
 mod canary;
+mod commit;
 mod component;
+mod electorate;
 mod judge;
 mod kin;
 mod memory;

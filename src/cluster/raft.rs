@@ -2,6 +2,8 @@
 //!
 //! The rules, in order; each has its reason in what real clusters answered:
 //! 1. Only voters of one cluster count; a learner has no vote, another cluster's answer is rubbish.
+//!    Voters are those that are configured, or that the system lists itself, if a majority of that
+//!    list confirms it.
 //! 2. Votes are never summed over terms: the leader of the highest term is the one that counts,
 //!    and one that two voters claim to be in the same term is a split brain.
 //!    Where the system tells no terms, the leader that most voters name counts, and the other is
@@ -11,6 +13,9 @@
 //!    they still name it after the time to truth, it lives and only we cannot reach it (or its
 //!    system does not tell us which of its members is which).
 //! 4. A linearizable read that succeeded in this interval proves a quorum, whatever else is said.
+//!    Where a leader may lead without committing (it has the votes of members without data), its
+//!    own word of what a majority has must not stand still for the time to truth while its log
+//!    goes on.
 //! 5. A majority that refuses connections is gone, if the group was ever seen well.
 //! 6. Voters that answer and all know of no leader: electing, and lost after the time to truth.
 //! 7. Nobody answers: unreachable from here, which says nothing about the quorum.
@@ -19,6 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::absent::{Absent, first_complaint, out_of_sight};
+use super::commit::{margin, stalled};
 use super::kin::of_one_cluster;
 use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
@@ -26,7 +32,7 @@ use crate::base::{Mono, RegionId, show_span};
 use crate::config::{Cluster, Group, SilentMeans};
 
 /// A voter that answered, by its position in the group.
-type Voter<'a> = (usize, &'a RaftFacts);
+pub(super) type Voter<'a> = (usize, &'a RaftFacts);
 
 /// The leader that counts, and who names it.
 struct Leader {
@@ -35,6 +41,8 @@ struct Leader {
     followers: BTreeSet<usize>,
     /// It says so itself, and this is its log's end.
     own_word: Option<u64>,
+    /// Who has a vote, by its own word, where it tells.
+    electorate: BTreeSet<String>,
 }
 
 impl Leader {
@@ -54,6 +62,11 @@ pub(super) fn judge(
     memory: &mut Memory,
     now: Mono,
 ) -> Judgement {
+    for (position, member) in group.members.iter().enumerate() {
+        if cluster.kind.voteless(&member.endpoint) {
+            memory.learners.insert(position);
+        }
+    }
     let with_names;
     let round = match anonymous(round) {
         true => {
@@ -63,17 +76,25 @@ pub(super) fn judge(
         false => round,
     };
     let answered = answered(round, memory);
-    let voters = group.members.len() - memory.learners.len();
-    let majority = voters / 2 + 1;
-    let absent = Absent::count(&round.views);
     let leader = leader(&answered);
-    let agreeing = leader.as_ref().map_or(0, |leader| leader.followers.len());
+    memory.electorate.meet(&answered);
+    if let Some(leader) = leader.as_ref().filter(|leader| leader.own_word.is_some()) {
+        memory.electorate.confirm(&leader.electorate, &leader.followers);
+    }
+    let may_vote = |position: &usize| memory.electorate.may_vote(*position);
+    let voters = memory.electorate.size(group.members.len() - memory.learners.len());
+    let majority = voters / 2 + 1;
+    let entitled = round.views.iter().enumerate().filter(|(position, _)| may_vote(position));
+    let absent = Absent::count(entitled.map(|(_, view)| view));
+    let reached = answered.iter().filter(|(position, _)| may_vote(position)).count();
+    let agreeing =
+        leader.as_ref().map_or(0, |leader| leader.followers.iter().filter(|of| may_vote(of)).count());
 
     let mut evidence = Evidence {
         voters,
-        reached: answered.len(),
+        reached,
         agreeing,
-        margin: agreeing as i64 - majority as i64,
+        margin: margin(&answered, leader.as_ref().map(|leader| &leader.followers), voters, majority),
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
@@ -104,7 +125,20 @@ pub(super) fn judge(
             // Proven by the read alone: how many more may be lost is not known from here.
             evidence.margin = 0;
         }
-        committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent)
+        let itself = leader.as_ref().and_then(|leader| {
+            let named = (leader.term, leader.name.as_str());
+            answered.iter().find(|voter| names(voter, named) && leads(voter.1))
+        });
+        let stalled = stalled(memory, itself.map(|(_, facts)| *facts), now).filter(|_| !read_passed);
+        match stalled.filter(|since| *since > cluster.time_to_truth) {
+            Some(since) => {
+                evidence.margin = -1;
+                let who = evidence.leader.as_deref().unwrap_or("the leader");
+                let words = format!("{agreeing} of {voters} voters follow {who}, and nothing that it writes");
+                (Standing::NoQuorum, format!("{words} has reached a majority for {}", show_span(since)))
+            }
+            None => committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent),
+        }
     } else if absent.refused >= majority {
         let words = format!("{} of {voters} voters refuse connections", absent.refused);
         match memory.seen_well {
@@ -112,7 +146,7 @@ pub(super) fn judge(
             false => (Standing::Unknown, format!("{words}; never seen otherwise: is the address right?")),
         }
     } else if !answered.is_empty() {
-        leaderless(cluster, memory, agreeing, answered.len(), voters, &absent, now)
+        leaderless(cluster, memory, agreeing, reached, voters, &absent, now)
     } else {
         nobody_answers(&absent, first_complaint(&round.views))
     };
@@ -154,28 +188,39 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
     answers
 }
 
-/// Whether some follow a leader without telling whom.
+/// Whether some follow a leader without telling whom, or in which term.
 fn anonymous(round: &Round) -> bool {
-    let follows_somebody = |view: &NodeView| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.as_deref() == Some(""));
-    round.views.iter().any(follows_somebody)
+    round.views.iter().any(|view| match view {
+        NodeView::Answered(Facts::Raft(facts)) => facts.leader.as_deref() == Some("") || facts.term_of_log,
+        _ => false,
+    })
 }
 
 /// The same with the name of whom they follow, where only one can be meant: the leader that says
 /// so itself in the highest term. Their own term is that of the last entry that they have, which
 /// after an election is still the one before; and they follow only once they have all of that.
-/// A follower of a higher term follows somebody who does not answer.
+/// A follower of a higher term follows somebody who does not answer. Likewise one that tells whom it
+/// follows is in the term of that one's own claim, if it has no entry of a later term.
 fn named(round: &Round) -> Round {
     let mut round = round.clone();
-    let claims = round.views.iter().filter_map(|view| match view {
-        NodeView::Answered(Facts::Raft(facts)) if leads(facts) => Some((facts.term, facts.member.clone())),
-        _ => None,
-    });
-    let Some((term, leader)) = claims.max() else { return round };
+    let claims: Vec<(u64, String)> = round
+        .views
+        .iter()
+        .filter_map(|view| match view {
+            NodeView::Answered(Facts::Raft(facts)) if leads(facts) => {
+                Some((facts.term, facts.member.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some((term, leader)) = claims.iter().max() else { return round };
+    let term = *term;
     for view in &mut round.views {
-        if let NodeView::Answered(Facts::Raft(facts)) = view
-            && facts.leader.as_deref() == Some("")
-            && facts.term <= term
-        {
+        let NodeView::Answered(Facts::Raft(facts)) = view else { continue };
+        if facts.term_of_log {
+            let claim = claims.iter().find(|(_, leader)| facts.leader.as_ref() == Some(leader));
+            facts.term = claim.map_or(facts.term, |(term, _)| facts.term.max(*term));
+        } else if facts.leader.as_deref() == Some("") && facts.term <= term {
             if facts.term < term {
                 (facts.index, facts.applied) = (0, 0);
             }
@@ -202,6 +247,7 @@ fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
         name: name.to_owned(),
         term,
         followers: followers.collect(),
+        electorate: own_word.map(|(_, facts)| facts.electorate.clone()).unwrap_or_default(),
         own_word: own_word.filter(|(_, facts)| facts.term == term).map(|(_, facts)| facts.index),
     })
 }
@@ -244,7 +290,8 @@ fn committing(
         };
         memory.catching_up = Some(CatchUp::To(target));
         let applied = answered.iter().filter(|(_, facts)| facts.applied >= target).count();
-        if applied < majority.min(answered.len()) {
+        let with_data = answered.iter().filter(|(_, facts)| facts.has_data()).count();
+        if applied < majority.min(with_data) {
             let words = format!("quorum is back; {applied} voters have applied up to {target}");
             return (Standing::Recovering, words);
         }
@@ -253,7 +300,7 @@ fn committing(
     let who = match leader {
         Some(leader) => format!(
             "{} of {} voters follow {}{}",
-            leader.followers.len(),
+            evidence.agreeing,
             evidence.voters,
             evidence.leader.as_deref().unwrap_or("a leader"),
             leader.term_words(" in term")
@@ -383,7 +430,7 @@ fn rejoined(
             CatchUp::To(index) => index,
             CatchUp::ToBeSeen => facts.index,
         };
-        if facts.applied < target {
+        if facts.applied < target && !facts.arbiter {
             *catch_up = CatchUp::To(target);
             return (
                 Standing::Recovering,
@@ -397,7 +444,8 @@ fn rejoined(
 
 fn lag_max(answered: &[Voter<'_>]) -> Option<u64> {
     let end = answered.iter().map(|(_, facts)| facts.index).max()?;
-    answered.iter().map(|(_, facts)| end.saturating_sub(facts.applied)).max()
+    let with_data = answered.iter().filter(|(_, facts)| !facts.arbiter);
+    with_data.map(|(_, facts)| end.saturating_sub(facts.applied)).max()
 }
 
 /// Where the leader is, if it told us itself, else its id.
@@ -426,6 +474,8 @@ mod tests {
         memory: Memory,
         now: Mono,
         read: Option<LinearizableResult>,
+        /// Voters by the word of everybody, where the system lists them.
+        electorate: BTreeSet<String>,
     }
 
     impl Bench {
@@ -440,6 +490,7 @@ mod tests {
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
                 read: None,
+                electorate: BTreeSet::new(),
             }
         }
 
@@ -459,6 +510,7 @@ mod tests {
                         index: 50,
                         applied: 50,
                         learner: state == 'l',
+                        electorate: self.electorate.clone(),
                         ..RaftFacts::default()
                     }))
                 };
@@ -528,6 +580,88 @@ mod tests {
                 assert_eq!(verdict, expected, "{states}");
             }
         }
+    }
+
+    /// Every state of five members, of which one, three or five have a vote by the word of all.
+    #[test]
+    fn a_list_of_voters_counts_once_a_majority_of_it_confirms_it() {
+        let letters = ['L', 'f', 'n', 'x', '-'];
+        for voters in [vec![1], vec![0, 1, 2], vec![1, 3, 4], vec![0, 1, 2, 3, 4]] {
+            for code in 0..letters.len().pow(5) {
+                let states: String =
+                    (0..5u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
+                let count = |wanted: char| states.matches(wanted).count();
+                if count('L') > 1 || (count('f') > 0 && count('L') == 0) {
+                    continue;
+                }
+                let mut bench = well(5);
+                bench.electorate = voters.iter().map(|n| (n + 1).to_string()).collect();
+                bench.round("Lffff");
+                let among = |wanted: &str| {
+                    voters.iter().filter(|n| wanted.contains(states.as_bytes()[**n] as char)).count()
+                };
+                let majority = voters.len() / 2 + 1;
+                let expected = if among("Lf") > majority {
+                    Standing::Quorum
+                } else if among("Lf") == majority {
+                    Standing::Degraded
+                } else if among("x") >= majority {
+                    Standing::NoQuorum
+                } else if among("Lf") > 0 {
+                    Standing::Unknown
+                } else if count('L') + count('f') + count('n') > 0 {
+                    Standing::NoQuorum
+                } else {
+                    Standing::Unreachable
+                };
+                let settled = bench.settled(&states);
+                assert_eq!(settled, expected, "{states} of {voters:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_nobody_confirms_changes_nothing() {
+        let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        // A follower of a leader that is silent lists itself alone.
+        let mut bench = well(5);
+        bench.electorate = listed(&["5"]);
+        assert_eq!(bench.settled("----o"), Standing::Unknown);
+        // One that is cut off, and knows of no leader.
+        assert_eq!(bench.settled("----n"), Standing::NoQuorum);
+        // A leader whose list has voters that nobody of us has ever seen: they may be anywhere.
+        let mut bench = well(3);
+        bench.electorate = listed(&["1", "2", "7", "8", "9"]);
+        assert_eq!(bench.settled("Lff"), Standing::Quorum, "as configured");
+        bench.electorate = listed(&["1", "2", "3", "8", "9"]);
+        assert_eq!(bench.settled("Lff"), Standing::Degraded, "three of five, and none to spare");
+        // What was confirmed holds while there is no leader, and no member that left counts again.
+        let mut bench = well(5);
+        bench.electorate = listed(&["1", "2", "3"]);
+        assert_eq!(bench.settled("Lffxx"), Standing::Quorum);
+        assert_eq!(bench.round("nnxxx").verdict, Standing::Electing, "three refuse, one of them a voter");
+        assert_eq!(bench.settled("Lfxxx"), Standing::Degraded);
+        assert_eq!(bench.round("nxxnn").verdict, Standing::NoQuorum, "two of three voters refuse");
+        // Until more are listed, and confirm it.
+        bench.electorate = listed(&["1", "2", "3", "4", "5"]);
+        assert_eq!(bench.settled("Lffff"), Standing::Quorum);
+        assert_eq!(bench.round("Lffff").evidence.margin, 2);
+    }
+
+    #[test]
+    fn a_voter_that_never_showed_up_may_be_any_of_the_listed() {
+        let mut bench = Bench::new(&[0; 5], true);
+        bench.memory = Memory::well();
+        bench.electorate = (1..=3).map(|n: u8| n.to_string()).collect();
+        // The third has not been seen, so that either of those that refuse may be it.
+        let judged = bench.round("Lf--x");
+        assert_eq!((judged.verdict, judged.evidence.voters), (Standing::Degraded, 3));
+        assert_eq!(bench.settled("nx--x"), Standing::NoQuorum);
+        let judged = bench.round("Lffx-");
+        assert_eq!(
+            (judged.verdict, judged.evidence.margin, judged.evidence.reached),
+            (Standing::Quorum, 1, 3)
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::base::{Now, Timestamp};
 use crate::decide::{Daemon, Event, Order, Setup};
 use crate::dns::Counts;
 use crate::health::Finding;
+use crate::probe::Inbox;
 use crate::sign::{ZoneKeys, ZoneView};
 use crate::table::Signed;
 
@@ -98,6 +99,7 @@ pub enum Told {
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) mail: mpsc::Sender<Mail>,
+    pub(super) inbox: Inbox,
     pub(super) serving: watch::Receiver<bool>,
 }
 
@@ -111,6 +113,11 @@ impl Handle {
         let look = move |daemon: &Daemon, running: &Running| drop(reply.send(look(daemon, running)));
         self.mail.send(Mail::Look(Box::new(look))).await.map_err(|_| Gone)?;
         seen.await.map_err(|_| Gone)
+    }
+
+    /// Where others tell what they have to say by themselves.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// Gives an order; the answer is what became of it, once that is written.

@@ -24,6 +24,7 @@ use crate::base::{Mono, Now, Timestamp};
 use crate::config::{Config, Dnssec, Mode};
 use crate::decide::Setup;
 use crate::io::Clock;
+use crate::probe::Inbox;
 use crate::sign::{KeyRing, ParentSays, ParentView, SigningKey, Turn, ZoneKeys, ZoneView};
 use crate::sys::{self, KeyDirectory, Moved};
 use crate::wire::Name;
@@ -36,8 +37,8 @@ const SOON: Duration = Duration::from_millis(250);
 /// Looks after keys until the daemon is gone.
 pub(super) async fn look_after(handle: Handle) {
     // Whoever waits for the last handle to go must not wait for this one.
-    let Handle { mail, serving } = handle;
-    let way = Way { mail: mail.downgrade(), serving };
+    let Handle { mail, inbox, serving } = handle;
+    let way = Way { mail: mail.downgrade(), inbox, serving };
     drop(mail);
     let mut keeper = Keeper::default();
     while let Some(pause) = keeper.round(&way).await {
@@ -48,12 +49,14 @@ pub(super) async fn look_after(handle: Handle) {
 /// The way to the daemon, as long as anybody else has one.
 struct Way {
     mail: mpsc::WeakSender<Mail>,
+    inbox: Inbox,
     serving: watch::Receiver<bool>,
 }
 
 impl Way {
     fn handle(&self) -> Option<Handle> {
-        Some(Handle { mail: self.mail.upgrade()?, serving: self.serving.clone() })
+        let (inbox, serving) = (self.inbox.clone(), self.serving.clone());
+        Some(Handle { mail: self.mail.upgrade()?, inbox, serving })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::decide::{Daemon, Order, Restored, Said, Setup, Write};
 use crate::dns::Counts;
 use crate::io::{Certificate, Clock, Net, PemFiles};
 use crate::notify::Notifier;
-use crate::probe::{Probes, Report};
+use crate::probe::{Inbox, Probes, Report};
 use crate::serve::{Server, Sockets, renew};
 use crate::sign::{ZoneKeys, ZoneView};
 use crate::store::{self, Batch, Store, StoreError};
@@ -89,13 +89,14 @@ const REPORTS_MAX: usize = 1024;
 pub fn start(options: Options) -> (Handle, JoinHandle<End>) {
     let (mail, mut letters) = mpsc::channel(MAIL_MAX);
     let (serving, is_serving) = watch::channel(false);
-    let handle = Handle { mail, serving: is_serving };
+    let inbox = Inbox::default();
+    let handle = Handle { mail, inbox: inbox.clone(), serving: is_serving };
     tokio::spawn(keys::look_after(handle.clone()));
     let task = tokio::spawn(async move {
         let mut next = (options, None);
         loop {
             let (options, service) = next;
-            let control = match Control::new(options, serving.clone(), service).await {
+            let control = match Control::new(options, &inbox, serving.clone(), service).await {
                 Ok((control, inputs)) => control.run(&mut letters, inputs).await,
                 Err(why) => {
                     error!(event = "daemon.refused", "{why}");
@@ -171,6 +172,7 @@ struct Control {
 impl Control {
     async fn new(
         options: Options,
+        inbox: &Inbox,
         serving: watch::Sender<bool>,
         service: Option<Service>,
     ) -> Result<(Self, Inputs), StoreError> {
@@ -214,7 +216,7 @@ impl Control {
         };
         let net = Net::new();
         let durations = Durations::of(&setup.config);
-        let (probes, reports) = Probes::start(&net, &setup.config);
+        let (probes, reports) = Probes::start_with(&net, inbox, &setup.config);
         let control = Self {
             daemon,
             table,

@@ -130,6 +130,9 @@ pub(super) fn describe() {
         "pointsman_probe_reports_dropped_total",
         "Results of probes that were dropped because nobody took them in for too long."
     );
+    describe_counter!("pointsman_push_reports_total", "Reports of targets that report themselves.");
+    describe_counter!("pointsman_push_refused_total", "What came in to be reported and was refused, by why.");
+    describe_gauge!("pointsman_push_age_seconds", "How old the newest report of a target is.");
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
@@ -148,9 +151,10 @@ impl Durations {
     pub(super) fn of(config: &Config) -> Self {
         let of = |name: &str| histogram!("pointsman_check_duration_seconds", "check" => name.to_owned());
         Self {
-            // A cluster's is told by group.
-            checks: config.checks.map(|id, check| match check.kind {
+            // A cluster's is told by group, and who tells by itself was not asked.
+            checks: config.checks.map(|id, check| match &check.kind {
                 CheckKind::Cluster(_) => Histogram::noop(),
+                kind if kind.is_told() => Histogram::noop(),
                 _ => of(config.checks.name(id)),
             }),
             groups: config.groups.map(|id, _| of(config.groups.name(id))),

@@ -10,12 +10,14 @@ mod exec;
 mod grpc;
 mod http;
 mod icmp;
+mod inbox;
 mod prometheus;
 mod schedule;
 mod tcp;
 mod timetable;
 mod tls;
 
+pub use inbox::{Inbox, Refusal, Said, Says};
 pub use schedule::{Probes, Report};
 
 use std::time::Duration;
@@ -25,7 +27,8 @@ use crate::config::CheckKind;
 use crate::health::{Finding, Sample};
 use crate::io::{Class, Contact, Failure, Net, Note};
 
-/// Probes the target of one check, once. `None` for a cluster, which is probed as a group.
+/// Probes the target of one check, once. `None` for a cluster, which is probed as a group, and for
+/// what tells by itself ([`Inbox`]).
 pub async fn check(net: &Net, id: CheckId, kind: &CheckKind, timeout: Duration) -> Option<Sample> {
     let mut contact = Contact::new(timeout);
     let finding = probe(net, kind, &mut contact).await?;
@@ -60,7 +63,7 @@ async fn probe(net: &Net, kind: &CheckKind, contact: &mut Contact) -> Option<Fin
         CheckKind::Icmp(check) => Box::pin(icmp::probe(net, check, contact)).await,
         CheckKind::Prometheus(check) => Box::pin(prometheus::probe(net, check, contact)).await,
         CheckKind::Exec(check) => Box::pin(exec::probe(net, check, contact)).await,
-        CheckKind::Cluster(_) => return None,
+        CheckKind::Push(_) | CheckKind::Cluster(_) => return None,
     })
 }
 

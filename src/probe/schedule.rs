@@ -12,8 +12,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
-use super::cluster;
 use super::timetable::{Pace, Phase, Slot, Timetable};
+use super::{Inbox, cluster};
 use crate::base::{CheckId, GroupId};
 use crate::cluster::{Linearizable, NodeView, Round};
 use crate::config::{CheckKind, Config, Schedule};
@@ -46,6 +46,7 @@ pub enum Report {
 #[derive(Debug)]
 pub struct Probes {
     net: Net,
+    inbox: Inbox,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Carried>,
 }
@@ -54,15 +55,20 @@ impl Probes {
     /// Starts probing everything that a configuration names. The reports speak of it by its
     /// ids; they end when the probes are stopped.
     pub fn start(net: &Net, config: &Arc<Config>) -> (Self, mpsc::Receiver<Report>) {
-        Self::resume(net, config, Carried::default())
+        Self::start_with(net, &Inbox::default(), config)
+    }
+
+    /// The same, with what others tell by themselves.
+    pub fn start_with(net: &Net, inbox: &Inbox, config: &Arc<Config>) -> (Self, mpsc::Receiver<Report>) {
+        Self::resume(net, inbox, config, Carried::default())
     }
 
     /// Goes on under a new configuration. What stays the same keeps its rhythm. The old
     /// receiver must be thrown away: its reports may carry ids of the old configuration.
     pub async fn replace(self, config: &Arc<Config>) -> (Self, mpsc::Receiver<Report>) {
-        let net = self.net.clone();
+        let (net, inbox) = (self.net.clone(), self.inbox.clone());
         let carried = self.finish().await;
-        Self::resume(&net, config, carried)
+        Self::resume(&net, &inbox, config, carried)
     }
 
     /// Stops; when it returns, no probe is under way.
@@ -70,12 +76,18 @@ impl Probes {
         self.finish().await;
     }
 
-    fn resume(net: &Net, config: &Arc<Config>, carried: Carried) -> (Self, mpsc::Receiver<Report>) {
+    fn resume(
+        net: &Net,
+        inbox: &Inbox,
+        config: &Arc<Config>,
+        carried: Carried,
+    ) -> (Self, mpsc::Receiver<Report>) {
         let (reports, receiver) = mpsc::channel(REPORTS_MAX);
         let (stop, stopped) = oneshot::channel();
-        let running = Running::new(net, config, reports, carried);
+        inbox.open(config, &reports, Clock.mono());
+        let running = Running::new(net, inbox, config, reports, carried);
         let task = tokio::spawn(running.run(stopped));
-        (Self { net: net.clone(), stop, task }, receiver)
+        (Self { net: net.clone(), inbox: inbox.clone(), stop, task }, receiver)
     }
 
     async fn finish(self) -> Carried {
@@ -136,6 +148,7 @@ fn lock(linear: &Mutex<Linear>) -> std::sync::MutexGuard<'_, Linear> {
 
 struct Running {
     net: Net,
+    inbox: Inbox,
     config: Arc<Config>,
     reports: mpsc::Sender<Report>,
     targets: Vec<Target>,
@@ -151,7 +164,13 @@ struct Running {
 }
 
 impl Running {
-    fn new(net: &Net, config: &Arc<Config>, reports: mpsc::Sender<Report>, mut carried: Carried) -> Self {
+    fn new(
+        net: &Net,
+        inbox: &Inbox,
+        config: &Arc<Config>,
+        reports: mpsc::Sender<Report>,
+        mut carried: Carried,
+    ) -> Self {
         let mut rng = fastrand::Rng::new();
         let checks = config.checks.iter().filter(|(_, check)| !matches!(check.kind, CheckKind::Cluster(_)));
         let checks = checks.map(|(id, check)| Target {
@@ -176,6 +195,7 @@ impl Running {
         let table = Timetable::new(phases.collect::<Vec<_>>(), Clock.mono(), &mut rng);
         Self {
             net: net.clone(),
+            inbox: inbox.clone(),
             config: Arc::clone(config),
             reports,
             targets,
@@ -244,7 +264,13 @@ impl Running {
         if let What::Group(group, linear) = &what {
             self.linearize(*group, linear);
         }
+        let inbox = self.inbox.clone();
         let task = match what {
+            What::Check(id) if config.checks[id].kind.is_told() => self.probing.spawn(async move {
+                if let Some(sample) = inbox.look(id, Clock.mono()) {
+                    deliver(&reports, Report::Sample(sample)).await;
+                }
+            }),
             What::Check(id) => self.probing.spawn(async move {
                 let kind = &config.checks[id].kind;
                 if let Some(sample) = super::check(&net, id, kind, timeout).await {

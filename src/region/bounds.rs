@@ -47,7 +47,7 @@ pub struct Guarantee {
 /// The target breaks right after a probe passed; then `fall` probes must fail, each up to one
 /// stretched interval after the one before, and the last may take its whole timeout. A cluster
 /// first has its time to truth: it starts with the first round that sees no leader, and is
-/// over with the first round after it.
+/// over with the first round after it. Who reports itself may do so as seldom as once in its ttl.
 pub fn detection(config: &Config, check: CheckId) -> Duration {
     let spec = &config.checks[check];
     let interval = spec.schedule.interval.mul_f64(1.0 + JITTER);
@@ -55,6 +55,10 @@ pub fn detection(config: &Config, check: CheckId) -> Duration {
     match spec.kind {
         CheckKind::Cluster(cluster) => {
             interval + spec.schedule.timeout + config.clusters[cluster].time_to_truth + falling
+        }
+        // Who goes on reporting does so once in a ttl at least; who falls silent is noticed after it.
+        CheckKind::Push(ref push) => {
+            (push.ttl * spec.schedule.fall).max(push.ttl + interval * spec.schedule.fall)
         }
         _ => falling,
     }

@@ -19,6 +19,10 @@ pub enum Who {
     Witness(usize),
     /// The site's own anchors.
     Anchor,
+    /// It is not asked, and tells by itself: its silence needs the word of others like any, and it
+    /// vouches for nobody, because what reaches us does not show that we reach anybody. The number
+    /// is that of its region's witness.
+    Teller(Option<usize>),
 }
 
 /// A target that is probed again and again.
@@ -91,6 +95,9 @@ impl Outlook {
         }
         let checks = config.checks.map(|id, check| {
             let who = match check.region {
+                Some(region) if matches!(check.kind, CheckKind::Push(_)) => {
+                    Who::Teller(of_region[region.position()])
+                }
                 Some(region) => {
                     host_of(&check.kind)?;
                     Who::Witness(of_region[region.position()]?)
@@ -134,7 +141,10 @@ impl Outlook {
         };
         let pace = match self.anchors {
             Some((_, at_least)) => paces(&|who| who == Who::Anchor).get(at_least.saturating_sub(1)).copied(),
-            None => paces(&|who| who != Who::Witness(witness)).first().copied(),
+            None => {
+                let others = |who| who != Who::Witness(witness) && !matches!(who, Who::Teller(_));
+                paces(&others).first().copied()
+            }
         };
         pace.unwrap_or_default().min(CONFIRM_MAX)
     }
@@ -169,7 +179,7 @@ fn host_of(kind: &CheckKind) -> Option<&str> {
         CheckKind::Dns(check) => Some(&check.server.host),
         CheckKind::Icmp(check) => Some(&check.host),
         // What a program or a Prometheus server says came another way; voters are asked as a group.
-        CheckKind::Exec(_) | CheckKind::Prometheus(_) | CheckKind::Cluster(_) => None,
+        CheckKind::Exec(_) | CheckKind::Prometheus(_) | CheckKind::Push(_) | CheckKind::Cluster(_) => None,
     }
 }
 

@@ -125,16 +125,19 @@ impl Sight {
             .iter()
             .map(|regions| regions.iter().map(|region| name(*region)).collect::<Vec<_>>().join("+"))
             .collect();
+        let asked = || ears.values().filter(|ear| !matches!(ear.target.who, Who::Teller(_)));
         let mut slowest: BTreeMap<Who, Duration> = BTreeMap::new();
-        for ear in ears.values() {
+        for ear in asked() {
             let slowest = slowest.entry(ear.target.who).or_default();
             *slowest = ear.target.patience.max(*slowest);
         }
-        let patience = slowest.keys().map(|own| {
-            let others = slowest.iter().filter(|(who, _)| *who != own).map(|(_, patience)| *patience);
-            (*own, others.max().unwrap_or_default().min(CONFIRM_MAX))
+        let patience = ears.values().map(|ear| {
+            let own = ear.target.who;
+            let others =
+                slowest.iter().filter(|(who, _)| !is_same(own, **who)).map(|(_, patience)| *patience);
+            (own, others.max().unwrap_or_default().min(CONFIRM_MAX))
         });
-        let together = ears.values().map(|ear| ear.target.pace).max().unwrap_or_default();
+        let together = asked().map(|ear| ear.target.pace).max().unwrap_or_default();
         let anchors = ears.iter().filter(|(_, ear)| ear.target.who == Who::Anchor).map(|(source, _)| *source);
         let none = vec![None; outlook.witnesses.len()];
         Self {
@@ -176,6 +179,9 @@ impl Sight {
     pub fn hear(&mut self, source: Source, answered: bool, started: Mono, now: Mono) {
         let Some(ear) = self.ears.get_mut(&source) else { return };
         let who = ear.target.who;
+        if matches!(who, Who::Teller(_)) {
+            return;
+        }
         if answered {
             ear.answered = Some(now);
             ear.streak.get_or_insert(now);
@@ -210,8 +216,9 @@ impl Sight {
 
     /// Nobody unrelated to this target is ever asked: its silence must be believed as it is.
     pub fn is_alone(&self, source: Source) -> bool {
-        let Some(ear) = self.ears.get(&source) else { return true };
-        ear.target.who == Who::Anchor || (self.outlook.anchors.is_none() && self.outlook.witnesses.len() < 2)
+        let Some(own) = self.whose(source) else { return true };
+        let mut others = (0..self.heard.len()).filter(|witness| !is_same(own, Who::Witness(*witness)));
+        own == Who::Anchor || (self.outlook.anchors.is_none() && others.next().is_none())
     }
 
     /// Whether a silence that began at `started` is the target's own: somebody unrelated vouches for
@@ -227,8 +234,9 @@ impl Sight {
                 let vouches = |ear: &&Ear| ear.streak.is_some_and(|since| around(ear.answered, since));
                 self.anchors().filter(vouches).count() >= at_least
             }
-            (Some(Who::Witness(own)), _) => {
-                let mut others = self.clear.iter().filter(|(witness, _)| **witness != own);
+            (Some(own), _) => {
+                let mut others =
+                    self.clear.iter().filter(|(witness, _)| !is_same(own, Who::Witness(**witness)));
                 others.any(|(witness, since)| around(self.heard[*witness], *since))
             }
         }
@@ -237,7 +245,8 @@ impl Sight {
     /// Whether somebody unrelated has answered since a silence was over.
     pub fn answers_since(&self, source: Source, ended: Mono) -> bool {
         let Some(own) = self.whose(source) else { return false };
-        let others = self.heard.iter().enumerate().filter(|(witness, _)| Who::Witness(*witness) != own);
+        let others =
+            self.heard.iter().enumerate().filter(|(witness, _)| !is_same(own, Who::Witness(*witness)));
         let others = others.map(|(_, heard)| *heard).chain(self.anchors().map(|ear| ear.answered));
         others.flatten().any(|at| at >= ended)
     }
@@ -382,6 +391,14 @@ impl Sight {
     }
 }
 
+/// Whether one target shares the fate of another.
+fn is_same(own: Who, other: Who) -> bool {
+    match own {
+        Who::Teller(witness) => witness.map(Who::Witness) == Some(other),
+        own => own == other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,6 +437,39 @@ mod tests {
         let both = "  b: {layers: {reach: [{tcp: {address: \"192.0.2.1:80\"}}, {tcp: {address: \"c.example:80\"}}]}}\n";
         assert_eq!(outlook(&format!("{a}{c}{both}")), [3]);
         assert_eq!(outlook(&format!("{a}  e: {{}}\n")), [1], "who is never probed is no witness");
+    }
+
+    #[test]
+    fn who_tells_by_itself_needs_the_word_of_others_and_vouches_for_nobody() {
+        let push = |region: &str| {
+            format!(
+                "  {region}: {{layers: {{service: [{{push: {{name: {region}, token: {{env: T}}, ttl: 9s}}}}]}}}}\n"
+            )
+        };
+        let at = |second: u64| Mono(Duration::from_secs(second));
+        let two = config(&format!("{}{}", region("a", "192.0.2.1:80"), push("b")));
+        let mut sight = Sight::new(Outlook::of(&two), |region| two.regions.name(region));
+        let (asked, teller) = (Source::Check(CheckId(0)), Source::Check(CheckId(1)));
+        assert!(sight.is_alone(asked), "nobody else is asked");
+        assert!(!sight.is_alone(teller) && !sight.believes(teller, at(10)));
+        sight.hear(asked, true, at(5), at(5));
+        sight.hear(asked, true, at(25), at(25));
+        assert!(sight.believes(teller, at(10)), "we were in touch with somebody all the time");
+        assert!(!sight.believes(teller, at(3)), "and not before");
+        // Reports that arrive show no way out.
+        sight.hear(teller, true, at(26), at(26));
+        assert!(!sight.answers_since(asked, at(26)) && !sight.believes(asked, at(26)));
+        // The region's own checks are no strangers.
+        let own = "  a: {layers: {reach: [{tcp: {address: \"192.0.2.1:80\"}}], service: [{push: {name: b, token: {env: T}, ttl: 9s}}]}}\n";
+        let one = config(own);
+        let sight = Sight::new(Outlook::of(&one), |region| one.regions.name(region));
+        assert!(sight.is_alone(teller), "there is nobody to ask");
+        let alone = config(&format!("{own}{}", region("c", "192.0.2.3:80")));
+        let mut sight = Sight::new(Outlook::of(&alone), |region| alone.regions.name(region));
+        for second in [5, 25] {
+            sight.hear(Source::Check(CheckId(0)), true, at(second), at(second));
+        }
+        assert!(!sight.is_alone(teller) && !sight.believes(teller, at(10)));
     }
 
     /// Every second a letter for each region: `a`nswers, `s`ilent, `.` not probed. What comes of it:

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Access, JsonTest, Layer, Match};
+use super::{Access, JsonTest, Layer, Match, PushCheck};
 use crate::base::{ClusterId, RegionId, SecretRef};
 use crate::wire::{Name, Rcode, RecordType};
 
@@ -117,6 +117,8 @@ pub enum CheckKind {
     Exec(ExecCheck),
     /// Compares the value of an expression with a bound.
     Prometheus(PrometheusCheck),
+    /// Takes what the target reports of itself.
+    Push(PushCheck),
     /// Takes the region's standing in a cluster.
     Cluster(ClusterId),
 }
@@ -133,8 +135,14 @@ impl CheckKind {
             Self::Icmp(_) => "icmp",
             Self::Exec(_) => "exec",
             Self::Prometheus(_) => "prometheus",
+            Self::Push(_) => "push",
             Self::Cluster(_) => "cluster",
         }
+    }
+
+    /// Nobody is asked: others tell by themselves.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Push(_))
     }
 }
 

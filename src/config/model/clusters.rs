@@ -68,6 +68,10 @@ pub enum ClusterKind {
     RedisSentinel(RedisSentinelOptions),
     /// PostgreSQL under Patroni.
     Patroni(PatroniOptions),
+    /// Elasticsearch or OpenSearch, over their REST API.
+    Search(SearchOptions),
+    /// A MongoDB replica set.
+    Mongodb(MongodbOptions),
 }
 
 impl ClusterKind {
@@ -88,6 +92,8 @@ impl ClusterKind {
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
             Self::Patroni(_) => "patroni",
+            Self::Search(options) => options.dialect.word(),
+            Self::Mongodb(_) => "mongodb",
         }
     }
 
@@ -99,14 +105,23 @@ impl ClusterKind {
         }
     }
 
+    /// Whether a member is known to have no vote before it was asked.
+    pub fn voteless(&self, endpoint: &Endpoint) -> bool {
+        match (self, endpoint) {
+            (Self::Mongodb(options), Endpoint::Port(address)) => options.without_vote.contains(address),
+            _ => false,
+        }
+    }
+
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
+            Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
-            Self::Canary(_) | Self::Dynamodb(_) => None,
+            Self::Canary(_) | Self::Dynamodb(_) | Self::Mongodb(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
             | Self::MysqlGr(_)
@@ -131,6 +146,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
+            Self::Search(_) | Self::Mongodb(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
             Self::Canary(_) | Self::Dynamodb(_) => false,
@@ -215,6 +231,8 @@ pub enum Credential {
         /// Where the password is.
         password: SecretRef,
     },
+    /// An API key of Elasticsearch, as it is given out: `id:key` in base64.
+    ApiKey(SecretRef),
     /// A token in a header of the system's own, named in lower case.
     Header(&'static str, SecretRef),
 }
@@ -227,6 +245,17 @@ pub struct EtcdOptions {
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
     pub linearizable_timeout: Duration,
+    /// Who reads, where authentication is switched on.
+    pub user: Option<EtcdUser>,
+}
+
+/// A user of etcd.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EtcdUser {
+    /// Who.
+    pub name: String,
+    /// The password.
+    pub password: SecretRef,
 }
 
 /// How to talk to RabbitMQ.
@@ -270,6 +299,43 @@ pub struct KafkaOptions {
     pub topics: Vec<String>,
     /// How many of their partitions may be lost.
     pub parts_lost_max: LostMax,
+}
+
+/// How to talk to Elasticsearch or OpenSearch.
+#[derive(Clone, Debug, Default)]
+pub struct SearchOptions {
+    /// Which of both.
+    pub dialect: SearchDialect,
+    /// TLS, where its endpoints are `https`, and who we are.
+    pub access: Access,
+    /// Only shards of these indices; a name that ends in `*` stands for all that begin so.
+    pub indices: Vec<String>,
+    /// How many of their primaries may be lost.
+    pub parts_lost_max: LostMax,
+    /// An index whose mapping is changed to prove a quorum; without it there is no such probe.
+    pub proof_index: Option<String>,
+    /// The budget of that probe.
+    pub linearizable_timeout: Duration,
+}
+
+/// The systems that have one REST API, but for the name of the elected node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SearchDialect {
+    /// It elects a master.
+    #[default]
+    Elasticsearch,
+    /// It elects a cluster manager.
+    Opensearch,
+}
+
+impl SearchDialect {
+    /// The key that names it in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "elasticsearch",
+            Self::Opensearch => "opensearch",
+        }
+    }
 }
 
 /// How to talk to Consul servers.
@@ -505,6 +571,50 @@ pub struct RedisSentinelOptions {
 pub struct PatroniOptions {
     /// TLS, where its endpoints are `https`.
     pub access: Access,
+}
+
+/// How to talk to MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongodbOptions {
+    /// What the replica set is called; any by default.
+    pub set: Option<String>,
+    /// Who we are there; without it only what needs no login is asked.
+    pub login: Option<MongodbLogin>,
+    /// Members with `votes: 0`.
+    pub without_vote: Vec<HostPort>,
+    /// What is written must reach a majority of those with data, as with `w: "majority"`.
+    pub majority_writes: bool,
+    /// Over TLS, the servers' names verified; clear text without.
+    pub tls: Option<Access>,
+    /// The budget of a linearizable read.
+    pub linearizable_timeout: Duration,
+}
+
+/// Who logs in to MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongodbLogin {
+    /// The user; a certificate has its own.
+    pub user: Option<String>,
+    /// The password, which a certificate needs not.
+    pub password: Option<SecretRef>,
+    /// The database that the user is defined in.
+    pub database: String,
+    /// How; without, the best that the server has for this user.
+    pub mechanism: Option<MongodbMechanism>,
+}
+
+/// How somebody logs in to MongoDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MongodbMechanism {
+    /// SCRAM-SHA-256.
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
+    /// SCRAM-SHA-1.
+    #[serde(rename = "scram_sha_1")]
+    ScramSha1,
+    /// By the certificate of the connection.
+    X509,
 }
 
 /// How to log in to a Redis server or a Sentinel.

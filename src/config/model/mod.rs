@@ -5,11 +5,13 @@ mod checks;
 mod clusters;
 mod layers;
 mod matching;
+mod told;
 
 pub use checks::*;
 pub use clusters::*;
 pub use layers::*;
 pub use matching::*;
+pub use told::*;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Schedule, Span};
 use crate::base::SecretRef;
-use crate::config::model::{ExitCodes, HttpMethod, NoData, SeriesRule};
+use crate::config::model::{ExitCodes, HttpMethod, NoData, SeriesRule, Silence};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 use crate::wire::Name;
@@ -23,6 +23,7 @@ pub enum Check {
     Icmp(Timed<IcmpCheck>),
     Exec(Timed<ExecCheck>),
     Prometheus(Box<Timed<PrometheusCheck>>),
+    Push(Timed<PushCheck>),
     Cluster(ClusterCheck),
 }
 
@@ -172,4 +173,14 @@ pub struct PrometheusCheck {
 pub struct Basic {
     pub user: Placed<String>,
     pub password: SecretRef,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct PushCheck {
+    pub name: Placed<String>,
+    pub token: SecretRef,
+    pub ttl: Placed<Span>,
+    #[serde(default)]
+    pub silence: Silence,
 }

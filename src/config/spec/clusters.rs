@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{CanaryMethod, LostMax, SilentMeans, UnreachableWriter};
+use crate::config::model::{CanaryMethod, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -29,6 +29,9 @@ pub enum Cluster {
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
     Patroni(Framed<Patroni>),
+    Elasticsearch(Framed<Search>),
+    Opensearch(Framed<Search>),
+    Mongodb(Framed<Mongodb>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -54,6 +57,8 @@ pub struct Frame {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
+    pub username: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
@@ -191,6 +196,20 @@ pub struct Kafka {
 
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
+pub struct Search {
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub api_key: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub indices: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub proof_index: Option<Placed<String>>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
 pub struct Galera {
     pub user: String,
     pub password: Option<SecretRef>,
@@ -224,6 +243,21 @@ pub struct RedisSentinel {
 #[serde(deny_unknown_fields)]
 pub struct Patroni {
     pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Mongodb {
+    pub set: Option<String>,
+    pub user: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
+    pub database: Option<Placed<String>>,
+    pub mechanism: Option<Placed<MongodbMechanism>>,
+    #[serde(default)]
+    pub without_vote: Vec<Placed<String>>,
+    pub majority_writes: Option<bool>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -6,6 +6,7 @@ mod exec;
 mod http;
 mod matching;
 mod prometheus;
+mod told;
 
 use super::Binder;
 use super::layers::{Part, Speaker};
@@ -17,10 +18,12 @@ use crate::config::yaml::{Node, Value};
 
 impl Binder<'_> {
     /// `region/layer/kind`, with `service/` before it if it is a service's own, and with `-2`, `-3` …
-    /// behind it for the later ones of a kind.
+    /// behind it for the later ones of a kind. Clusters and targets that report themselves have names
+    /// of their own in the place of the kind.
     pub(in crate::config::bind) fn check_name(&self, speaker: Speaker<'_>, check: &Check) -> String {
         let kind = match &check.kind {
             CheckKind::Cluster(cluster) => self.clusters.name(*cluster).to_string(),
+            CheckKind::Push(push) => push.name.clone(),
             kind => kind.word().to_owned(),
         };
         let service = speaker.service.map_or(String::new(), |service| format!("{service}/"));
@@ -55,6 +58,9 @@ impl Binder<'_> {
             spec::Check::Prometheus(prometheus) => {
                 let Beside { shared, own } = *prometheus;
                 (CheckKind::Prometheus(self.prometheus(own, &item.place)?), shared)
+            }
+            spec::Check::Push(Beside { shared, own }) => {
+                (CheckKind::Push(self.push(speaker, own, &shared, &item.place)?), shared)
             }
             spec::Check::Cluster(cluster) => {
                 let monitoring_only = cluster.monitoring_only.is_some_and(|only| only.value);

@@ -4,12 +4,14 @@ mod canary;
 mod consul;
 mod galera;
 mod kafka;
+mod mongodb;
 mod mysql_gr;
 mod patroni;
 mod rabbitmq;
 mod nats;
 mod raft_http;
 mod redis_sentinel;
+mod search;
 mod zookeeper;
 
 use std::time::Duration;

@@ -1,0 +1,126 @@
+//! One target that reports itself, and what it last said.
+
+use std::time::Duration;
+
+use super::{Refusal, Said};
+use crate::base::{CheckId, Mono, RegionId, show_span};
+use crate::config::{PushCheck, Silence};
+use crate::health::Finding;
+
+/// Between two reports of one target there is this much time at least.
+pub(super) const GAP_MIN: Duration = Duration::from_millis(100);
+
+/// A reporter of the present configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    pub(super) check: CheckId,
+    /// What the check is called in `status`.
+    pub(super) shown: String,
+    pub(super) region: RegionId,
+    pub(super) rule: PushCheck,
+    pub(super) known: Memory,
+}
+
+/// What is known of it, whatever the configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    /// Since when somebody listens.
+    since: Mono,
+    newest: Option<Newest>,
+    /// The greatest sequence that was taken in.
+    sequence: Option<u64>,
+    refused: Option<Refused>,
+}
+
+impl Memory {
+    pub(super) fn new(now: Mono) -> Self {
+        Self { since: now, newest: None, sequence: None, refused: None }
+    }
+}
+
+/// The newest report.
+#[derive(Clone, Debug)]
+struct Newest {
+    at: Mono,
+    words: String,
+}
+
+/// What was refused since the newest report.
+#[derive(Clone, Debug)]
+struct Refused {
+    times: u64,
+    at: Mono,
+    words: String,
+}
+
+/// How a reporter stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Stand {
+    /// A report stands, or may still come after the start.
+    Stands,
+    /// None stands.
+    Silent {
+        words: String,
+        /// It counts as a failure.
+        fails: bool,
+    },
+}
+
+impl Reporter {
+    /// How old the newest report is.
+    pub(super) fn age(&self, now: Mono) -> Option<Duration> {
+        self.known.newest.as_ref().map(|newest| now.since(newest.at))
+    }
+
+    /// Whether a report may be taken in.
+    pub(super) fn may_report(&self, said: &Said, now: Mono) -> Result<(), Refusal> {
+        // Once sequences are given, a report without one may be an old one.
+        if let Some(newest) = self.known.sequence
+            && said.sequence.is_none_or(|sequence| sequence <= newest)
+        {
+            return Err(Refusal::Replayed { newest });
+        }
+        match self.age(now) {
+            Some(age) if age < GAP_MIN => Err(Refusal::TooSoon),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a report in.
+    pub(super) fn take(&mut self, said: &Said, now: Mono) -> Finding {
+        let finding = said.finding();
+        self.known.newest = Some(Newest { at: now, words: finding.words().to_owned() });
+        self.known.sequence = said.sequence.or(self.known.sequence);
+        self.known.refused = None;
+        finding
+    }
+
+    pub(super) fn refused(&mut self, words: &str, now: Mono) {
+        let times = self.known.refused.as_ref().map_or(0, |refused| refused.times).saturating_add(1);
+        self.known.refused = Some(Refused { times, at: now, words: words.to_owned() });
+    }
+
+    pub(super) fn stand(&self, now: Mono) -> Stand {
+        let silent = now.since(self.known.newest.as_ref().map_or(self.known.since, |newest| newest.at));
+        if silent <= self.rule.ttl {
+            return Stand::Stands;
+        }
+        let (silent, ttl) = (show(silent), show_span(self.rule.ttl));
+        let mut words = match &self.known.newest {
+            Some(newest) => {
+                format!("no report for {silent} (one stands for {ttl}); the last one {}", newest.words)
+            }
+            None => format!("no report yet, {silent} after the start (one stands for {ttl})"),
+        };
+        if let Some(Refused { times, at, words: why }) = &self.known.refused {
+            let ago = show(now.since(*at));
+            words.push_str(&format!("; {times} refused since, the last {ago} ago: {why}"));
+        }
+        Stand::Silent { words, fails: self.rule.silence == Silence::Fail }
+    }
+}
+
+/// In whole seconds, which is enough for ages.
+fn show(span: Duration) -> String {
+    show_span(Duration::from_secs(span.as_secs()))
+}
