@@ -737,10 +737,11 @@ async fn desk(tls: Option<tokio_rustls::TlsAcceptor>) -> (u16, Arc<Mutex<Desk>>)
             let (desk, tls) = (Arc::clone(&sitting), tls.clone());
             tokio::spawn(async move {
                 match tls {
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => serve(stream, desk).await,
-                        Err(_) => return,
-                    },
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, desk).await;
+                        }
+                    }
                     None => serve(stream, desk).await,
                 }
             });
