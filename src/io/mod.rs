@@ -13,6 +13,8 @@ mod contact;
 pub mod cql;
 pub mod dns;
 mod failure;
+mod farewell;
+pub mod google;
 pub mod grpc;
 pub mod http;
 pub mod icmp;
@@ -38,6 +40,7 @@ pub use certificate::{Certificate, Identity, PemFiles, Unusable, is_open_to_ever
 pub use clock::{Clock, Deadline, Late};
 pub use contact::{Close, Contact, Note, Phases, show};
 pub use failure::{Class, Failure};
+pub use farewell::Farewells;
 pub use meter::{Meter, Metered};
 pub use net::Net;
 pub use resolve::Resolver;
