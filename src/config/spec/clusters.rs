@@ -31,6 +31,7 @@ pub enum Cluster {
     Patroni(Framed<Patroni>),
     Elasticsearch(Framed<Search>),
     Opensearch(Framed<Search>),
+    Vault(Framed<Vault>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -191,6 +192,14 @@ pub struct Kafka {
     #[serde(default)]
     pub topics: Vec<Placed<String>>,
     pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]
