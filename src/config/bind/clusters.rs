@@ -39,6 +39,21 @@ impl Binder<'_> {
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
                 spec::Cluster::Canary(Beside { shared, own }) => self.canary(&name, shared, own, place),
                 spec::Cluster::Dynamodb(Beside { shared, own }) => self.dynamodb(&name, shared, own, place),
+                spec::Cluster::CanaryExec(Beside { shared, own }) => {
+                    self.canary_exec(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryPostgres(Beside { shared, own }) => {
+                    self.canary_postgres(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryMysql(Beside { shared, own }) => {
+                    self.canary_mysql(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryRedis(Beside { shared, own }) => {
+                    self.canary_redis(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryEtcd(Beside { shared, own }) => {
+                    self.canary_etcd(&name, shared, own, place);
+                }
                 spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
                 spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
@@ -53,6 +68,7 @@ impl Binder<'_> {
                 spec::Cluster::Opensearch(Beside { shared, own }) => {
                     self.search(SearchDialect::Opensearch, &name, shared, own, place);
                 }
+                spec::Cluster::Mongodb(Beside { shared, own }) => self.mongodb(&name, shared, own, place),
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }
@@ -252,13 +268,16 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("{} is listed twice in `{name}`", member.endpoint));
             }
         }
-        let votes = self.clusters[cluster].kind.votes();
-        match members.len() + self.clusters[cluster].kind.arbitrators() {
+        let kind = &self.clusters[cluster].kind;
+        let votes = kind.votes();
+        let voters = members.iter().filter(|member| !kind.voteless(&member.endpoint)).count();
+        match voters + kind.arbitrators() {
             _ if members.is_empty() => {
                 self.mistakes.error(place, format!("`{name}` has no members"));
                 return;
             }
-            n if n > MEMBERS_MAX => {
+            _ if members.len() > MEMBERS_MAX => {
+                let n = members.len();
                 self.mistakes.error(place, format!("`{name}` has {n} members; at most {MEMBERS_MAX}"));
                 return;
             }
@@ -280,7 +299,7 @@ impl Binder<'_> {
     }
 
     /// A libpq connection string (PostgreSQL, "Connection Strings"): `host=… port=… user=…`.
-    fn postgres_target(&mut self, text: &Placed<String>) -> Option<Endpoint> {
+    pub(super) fn postgres_target(&mut self, text: &Placed<String>) -> Option<Endpoint> {
         let problem = |binder: &mut Self, message: String, help: &str| {
             binder.mistakes.error(&text.place, message).help(help);
         };

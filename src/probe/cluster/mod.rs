@@ -7,10 +7,10 @@ pub(super) use api::shown;
 
 mod canary;
 mod consul;
-mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
+mod mongodb;
 mod mysql;
 mod mysql_gr;
 mod patroni;
@@ -63,12 +63,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
-        (ClusterKind::Canary(options), Endpoint::Http(url)) => {
-            canary::status(net, options, url, timeout).await
-        }
-        (ClusterKind::Dynamodb(options), Endpoint::Http(url)) => {
-            dynamodb::status(net, options, url, timeout).await
-        }
+        (ClusterKind::Canary(canary), _) => canary::status(net, canary, member, timeout).await,
         (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
             kafka::status(net, options, address, timeout).await
         }
@@ -87,6 +82,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Vault(options), Endpoint::Http(url)) => vault::status(net, options, url, timeout).await,
         (ClusterKind::Search(options), Endpoint::Http(url)) => {
             search::status(net, options, url, timeout).await
+        }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::status(net, options, address, timeout).await
         }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::status(net, options, address, timeout).await
@@ -118,13 +116,13 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::Mongodb(options) => options.login.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
         | ClusterKind::Kafka(_)
         // The round itself is the probe.
-        | ClusterKind::Canary(_)
-        | ClusterKind::Dynamodb(_) => None,
+        | ClusterKind::Canary(_) => None,
     }
 }
 
@@ -147,6 +145,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::linearizable(net, options, address).await
         }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::linearizable(net, options, address).await
