@@ -853,7 +853,11 @@ mod vault {
             assert!(watch.seen.len() < 240, "nobody takes over");
         }
         watch.only(FINE, Duration::from_secs(5));
+        // It may go on calling itself active until somebody starts it anew (seen with 1.21).
         fleet.heal();
+        watch.only(FINE, Duration::from_secs(15));
+        fleet.kill(old);
+        fleet.start_member(old);
         watch.until(Standing::Quorum, LOST, PATIENCE);
 
         // The active node and another stopped where they stand: the third names the dead one for
@@ -866,10 +870,8 @@ mod vault {
         let (round, _) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
         assert_eq!(round.views.iter().filter(|view| view.word() == "silent").count(), 2, "{round:?}");
         watch.only(&[Standing::NoQuorum], Duration::from_secs(4));
-        gone.iter().for_each(|n| fleet.resume(*n));
-        watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
 
-        // Two come back sealed, because nobody has a key for them: they answer, and vote not.
+        // They come back sealed, because nobody has a key for them: they answer, and vote not.
         let key = scratch.path().join("key");
         let text = std::fs::read(&key).unwrap();
         std::fs::remove_file(&key).unwrap();

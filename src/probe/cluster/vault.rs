@@ -2,8 +2,8 @@
 //!
 //! A node is asked for its own health and for whom it takes for the active node; both are answered
 //! from memory, want no token, and never block. Neither's word is good alone (captured from 1.21).
-//! An active node that is cut off gives up within the raft leader's lease, 2.5 s; but not one that
-//! had only just become it, which went on with 200 and `is_self` for 45 s and more. A standby's
+//! An active node that is cut off gives up within the raft leader's lease, 2.5 s, though not always:
+//! one went on with 200 and `is_self` for 90 s after the partition had healed. A standby's
 //! `/v1/sys/leader` repeats what it last read of the lock, and names an active node that is dead
 //! for as long as it likes. Since 1.19 `/v1/sys/health` says whether the standby's heartbeats reach
 //! the active node; one whose do not names nobody here.
