@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Gauge, counter, gauge};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinHandle, JoinSet};
 
@@ -31,6 +32,9 @@ const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// round has all its evidence; one that hangs must not hold up what the voters said.
 const LINEARIZABLE_WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(20)..=Duration::from_millis(250);
+
+/// For how long servers may take to hear that we go.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// What probing one target has brought.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,9 +74,11 @@ impl Probes {
         Self::resume(&net, &inbox, config, carried)
     }
 
-    /// Stops; when it returns, no probe is under way.
+    /// Stops for good; when it returns, no probe is under way, and servers keep nothing for us.
     pub async fn stop(self) {
+        let net = self.net.clone();
         self.finish().await;
+        net.farewells().say(Clock.deadline(FAREWELL_MAX)).await;
     }
 
     fn resume(
@@ -375,6 +381,8 @@ async fn round(net: &Net, config: &Config, id: GroupId, linear: &Mutex<Linear>, 
 
 /// Hands a report to the owner, unless it has been too busy for too long.
 async fn deliver(reports: &mpsc::Sender<Report>, report: Report) {
+    // Without a timer where there is room, as there nearly always is.
+    let Err(TrySendError::Full(report)) = reports.try_send(report) else { return };
     if reports.send_timeout(report, REPORT_WAIT_MAX).await.is_err() && !reports.is_closed() {
         counter!("pointsman_probe_reports_dropped_total").increment(1);
         tracing::warn!("the report of a probe was dropped: nobody took it for {}", show(REPORT_WAIT_MAX));
