@@ -155,7 +155,7 @@ fn only_what_shows_the_token_is_taken_in() {
     let answer = site.daemon.request("GET", "/v1/push/orders", "").unwrap();
     assert_eq!(answer.0, 405, "nothing is to be read there");
     until("the refusals to be told", PATIENCE, || site.why().contains("refused since"));
-    assert_eq!(site.daemon.metric("pointsman_push_refused_total{why=\"denied\"}"), Some(4.0));
+    assert_eq!(site.daemon.metric("pointsman_push_refused_total{to=\"push\",why=\"denied\"}"), Some(4.0));
     assert!(!site.daemon.log().contains("hunter"), "a token in the log");
 
     // Rotated without a restart.

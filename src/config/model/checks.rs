@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Access, JsonTest, Layer, Match, PushCheck};
+use super::{Access, AlertmanagerCheck, JsonTest, Layer, Match, PushCheck};
 use crate::base::{ClusterId, RegionId, SecretRef};
 use crate::wire::{Name, Rcode, RecordType};
 
@@ -119,6 +119,8 @@ pub enum CheckKind {
     Prometheus(PrometheusCheck),
     /// Takes what the target reports of itself.
     Push(PushCheck),
+    /// Takes what Alertmanager tells of alerts.
+    Alertmanager(AlertmanagerCheck),
     /// Takes the region's standing in a cluster.
     Cluster(ClusterId),
 }
@@ -136,13 +138,14 @@ impl CheckKind {
             Self::Exec(_) => "exec",
             Self::Prometheus(_) => "prometheus",
             Self::Push(_) => "push",
+            Self::Alertmanager(_) => "alertmanager",
             Self::Cluster(_) => "cluster",
         }
     }
 
     /// Nobody is asked: others tell by themselves.
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::Push(_))
+        matches!(self, Self::Push(_) | Self::Alertmanager(_))
     }
 }
 

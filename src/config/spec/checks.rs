@@ -24,6 +24,7 @@ pub enum Check {
     Exec(Timed<ExecCheck>),
     Prometheus(Box<Timed<PrometheusCheck>>),
     Push(Timed<PushCheck>),
+    Alertmanager(Timed<AlertmanagerCheck>),
     Cluster(ClusterCheck),
 }
 
@@ -183,4 +184,19 @@ pub struct PushCheck {
     pub ttl: Placed<Span>,
     #[serde(default)]
     pub silence: Silence,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct AlertmanagerCheck {
+    pub from: Placed<String>,
+    pub matchers: Placed<Vec<Placed<String>>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Alertmanager {
+    pub token: SecretRef,
+    pub repeat_interval: Placed<Span>,
+    pub group_interval: Option<Placed<Span>>,
 }
