@@ -20,6 +20,7 @@ use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::Signatures;
+use super::unmeasured::Unmeasured;
 use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
@@ -146,6 +147,7 @@ struct Control {
     probes: Option<Probes>,
     calls: Calls,
     signatures: Signatures,
+    unmeasured: Unmeasured,
     store: Option<Store>,
     replies: BTreeMap<Receipt, Reply>,
     /// Orders that hold and are not written yet.
@@ -225,6 +227,7 @@ impl Control {
             probes: Some(probes),
             calls: Calls::new(Agents::new(net)),
             signatures,
+            unmeasured: Unmeasured::default(),
             store,
             replies: BTreeMap::new(),
             unwritten: Vec::new(),
@@ -462,6 +465,7 @@ impl Control {
         let now = Clock.now();
         let setup = Arc::clone(self.daemon.setup());
         self.signatures.renew(&setup, now.wall);
+        self.unmeasured.look(&self.daemon, now.mono);
         if now.mono >= self.alive_at {
             self.daemon.keep(ALIVE, &now.wall);
             self.alive_at = now.mono + ALIVE_EVERY;

@@ -37,6 +37,16 @@ pub struct TcpCheck {
     pub address: Placed<String>,
     pub send: Option<Node>,
     pub expect: Option<Node>,
+    pub tls: Option<TcpTls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TcpTls {
+    pub server_name: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
 }
 
 /// Octets that are no text.
@@ -64,6 +74,8 @@ pub struct TlsCheck {
     pub address: Placed<String>,
     pub server_name: Option<String>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
     pub min_validity: Option<Span>,
     pub min_version: Option<Node>,
 }
@@ -81,6 +93,8 @@ pub struct HttpCheck {
     pub headers: BTreeMap<String, Node>,
     pub connect: Option<Placed<String>>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
     #[serde(default)]
     pub expect: HttpExpect,
     pub body_bytes_max: Option<Placed<usize>>,
@@ -102,6 +116,8 @@ pub struct GrpcCheck {
     pub service: String,
     pub connect: Option<Placed<String>>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::bind::Binder;
-use crate::config::model::{Match, TcpCheck, TlsCheck, TlsVersion};
+use crate::config::model::{Match, TcpCheck, TcpTls, TlsCheck, TlsVersion};
 use crate::config::spec;
 use crate::config::yaml::{Node, Value};
 
@@ -28,7 +28,13 @@ impl Binder<'_> {
                 .error(&node.place, "a connection goes on: what it says has no end to compare with")
                 .help("write the text alone (it must be in what is said), or `{matches: \"^…\"}`");
         }
-        Some(TcpCheck { address: address?, send, expect })
+        let address = address?;
+        let tls = tcp.tls.map(|tls| {
+            let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
+            let ca = tls.ca.map(|path| self.path(&path));
+            Box::new(TcpTls { server_name, ca, identity: self.client_certificate(tls.cert, tls.key) })
+        });
+        Some(TcpCheck { address, send, expect, tls })
     }
 
     pub(super) fn tls(&mut self, tls: spec::TlsCheck) -> Option<TlsCheck> {
@@ -36,8 +42,9 @@ impl Binder<'_> {
         let server_name = tls.server_name.unwrap_or_else(|| address.host.clone());
         let min_validity = tls.min_validity.map_or(Duration::ZERO, |span| span.0);
         let ca = tls.ca.map(|path| self.path(&path));
+        let identity = self.client_certificate(tls.cert, tls.key);
         let min_version = tls.min_version.map_or(TlsVersion::default(), |node| self.tls_version(&node));
-        Some(TlsCheck { address, server_name, ca, min_validity, min_version })
+        Some(TlsCheck { address, server_name, ca, identity, min_validity, min_version })
     }
 
     /// `1.2` reads as a number, `"1.2"` as a text.
