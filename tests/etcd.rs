@@ -6,17 +6,18 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::base::{Place, RegionId, Source};
+use pointsman::base::{Place, RegionId, SecretRef, Source};
 use pointsman::cluster::{Facts, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing, judge};
 use pointsman::config::{
-    Access, Cluster, ClusterKind, Config, Endpoint, EtcdOptions, Group, Member, Schedule, SilentMeans,
+    Access, Cluster, ClusterKind, Config, Endpoint, EtcdOptions, EtcdUser, Group, Member, Schedule,
+    SilentMeans,
 };
 use pointsman::io::{Clock, Net};
 use pointsman::probe::{Probes, Report, cluster};
 
 use common::etcd::Etcd;
 use common::servers::Server;
-use common::{now, ports, until_async};
+use common::{Scratch, find_foreign, now, ports, until_async};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
 
@@ -27,7 +28,7 @@ fn options(etcd: &Etcd) -> EtcdOptions {
         identity: Some(tls.client.clone()),
         credential: None,
     });
-    EtcdOptions { access, linearizable_timeout }
+    EtcdOptions { access, linearizable_timeout, user: None }
 }
 
 fn a_cluster(options: EtcdOptions) -> Cluster {
@@ -213,6 +214,128 @@ async fn with_authentication_switched_on() {
         matches!(&result, LinearizableResult::Unmeasured(why) if why.contains("user name")),
         "{result:?}"
     );
+}
+
+/// Reads as a user; the net keeps tokens.
+async fn read_as(etcd: &Etcd, net: &Net, n: usize, user: Option<EtcdUser>) -> LinearizableResult {
+    let kind = ClusterKind::Etcd(EtcdOptions { user, ..options(etcd) });
+    cluster::linearizable(net, &kind, &group(&etcd.urls()).members[n]).await
+}
+
+#[track_caller]
+fn unmeasured(result: &LinearizableResult, because: &str) {
+    let as_told = matches!(result, LinearizableResult::Unmeasured(why) if why.contains(because) && !why.contains("points"));
+    assert!(as_told, "{result:?}");
+}
+
+async fn users(mut etcd: Etcd) {
+    let scratch = Scratch::new("etcd-users");
+    let file = scratch.path().join("password");
+    std::fs::write(&file, "points\n").unwrap();
+    let user = |name: &str| Some(EtcdUser { name: name.to_owned(), password: SecretRef::File(file.clone()) });
+    // A name and a password before authentication is switched on: nobody asks for them.
+    let net = Net::new();
+    assert_eq!(read_as(&etcd, &net, 0, user("probe")).await, LinearizableResult::Passed);
+    etcd.enable_auth(&["probe:points"], "read", "health");
+
+    // One token for each member, however many reads.
+    let before: Vec<u64> = (0..3).map(|n| etcd.logins(n)).collect();
+    let given = now();
+    for n in [0, 1, 2, 0, 1, 2, 0, 1, 2, 0] {
+        assert_eq!(read_as(&etcd, &net, n, user("probe")).await, LinearizableResult::Passed);
+    }
+    for (n, before) in before.into_iter().enumerate() {
+        assert_eq!(etcd.logins(n), before + 1, "member {n}");
+        // The status needs nobody.
+        assert!(facts(&ask(&etcd).await[n]).leader.is_some());
+    }
+    // Nobody without a name; nobody by a wrong password, who is not tried again and again either.
+    unmeasured(&read_as(&etcd, &net, 0, None).await, "user name is empty");
+    std::fs::write(&file, "wrong").unwrap();
+    let (another, before) = (Net::new(), etcd.logins(0));
+    for _ in 0..5 {
+        let result = read_as(&etcd, &another, 0, user("probe")).await;
+        unmeasured(&result, "does not let `probe` log in: etcdserver: authentication failed");
+    }
+    assert_eq!(etcd.logins(0), before + 1);
+    // A user who may not read that key; a password that is rotated is tried at once.
+    std::fs::write(&file, "points").unwrap();
+    let root = |arguments: &[&str]| {
+        let whole: Vec<&str> =
+            ["--user", "root:secret"].into_iter().chain(arguments.iter().copied()).collect();
+        assert!(etcd.ctl(0, &whole).0, "{arguments:?}");
+    };
+    root(&["user", "add", "nobody:points"]);
+    unmeasured(&read_as(&etcd, &net, 0, user("nobody")).await, "permission denied");
+    assert_eq!(read_as(&etcd, &another, 0, user("probe")).await, LinearizableResult::Passed);
+
+    // A token dies with its member; one that did not last is not asked for again at once.
+    let left = Duration::from_secs(11).saturating_sub(now() - given);
+    tokio::time::sleep(left).await;
+    root(&["user", "delete", "nobody"]);
+    etcd.kill(1);
+    etcd.start_member(1);
+    until_all_follow(&etcd).await;
+    assert_eq!(read_as(&etcd, &net, 1, user("probe")).await, LinearizableResult::Passed);
+
+    // Without a quorum: those who have a token, and those who would have to log in.
+    etcd.kill(1);
+    etcd.kill(2);
+    until_async("the survivor to notice", Duration::from_secs(5), async || {
+        facts(&ask(&etcd).await[0]).leader.is_none()
+    })
+    .await;
+    let fresh = Net::new();
+    let (with, without) =
+        tokio::join!(read_as(&etcd, &net, 0, user("probe")), read_as(&etcd, &fresh, 0, user("probe")));
+    let lost = |result: &LinearizableResult| matches!(result, LinearizableResult::NoQuorum(why) if why.contains("timed out"));
+    assert!(lost(&with), "{with:?}");
+    assert!(lost(&without) || without == LinearizableResult::Hung, "{without:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_users_and_their_tokens() {
+    let Some(etcd) = Etcd::start(3) else { return };
+    users(etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: part of `make test-long`"]
+async fn with_users_and_their_tokens_of_3_5() {
+    let Some(binary) = find_foreign("etcd-3.5", "etcd 3.5 of Debian 13") else { return };
+    let Some(etcd) = Etcd::start_of(3, binary) else { return };
+    users(etcd).await;
+}
+
+/// The common name of a certificate is a user over gRPC alone: the gateway has one of its own.
+async fn by_certificate(etcd: Etcd) {
+    etcd.enable_auth(&["client", "--no-password"], "read", "health");
+    let net = Net::new();
+    let view = ask(&etcd).await.remove(0);
+    let facts = facts(&view);
+    assert!(facts.leader.as_ref() == Some(&facts.member) && facts.term > 0 && facts.applied > 0, "{view:?}");
+    assert_eq!(read_as(&etcd, &net, 0, None).await, LinearizableResult::Passed);
+    let tls = etcd.tls().unwrap().clone();
+    // Whoever has another name is nobody.
+    let mut other = options(&etcd);
+    other.access.identity = Some(tls.server);
+    let member = &group(&etcd.urls()).members[0];
+    let result = cluster::linearizable(&net, &ClusterKind::Etcd(other), member).await;
+    unmeasured(&result, "permission denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_users_by_certificate() {
+    let Some(etcd) = Etcd::start_tls(1) else { return };
+    by_certificate(etcd).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: part of `make test-long`"]
+async fn with_users_by_certificate_of_3_5() {
+    let Some(binary) = find_foreign("etcd-3.5", "etcd 3.5 of Debian 13") else { return };
+    let Some(etcd) = Etcd::start_tls_of(1, binary) else { return };
+    by_certificate(etcd).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pointsman::cluster::{Facts, LinearizableResult, NodeView, RaftFacts, Round, Standing};
+use pointsman::cluster::{Facts, Judgement, LinearizableResult, NodeView, RaftFacts, Round, Standing};
 use pointsman::config::Config;
 
 use common::fleet::{Fleet, Launch};
+use common::search::{ELASTICSEARCH, OPENSEARCH, Search};
 use common::watch::Watch;
 use common::{Scratch, find, find_foreign, lacks, until};
 
@@ -30,12 +31,13 @@ fn inside(fleet: &Fleet, system: &str, port: &str, keys: &str) -> Arc<Config> {
 }
 
 fn config(system: &str, keys: &str, members: &str, regions: &[&str]) -> Arc<Config> {
+    let times = if keys.contains("interval:") { "" } else { "      interval: 500ms\n      timeout: 450ms\n" };
     let regions: String =
         regions.iter().map(|name| format!("  {name}: {{layers: {{quorum: [subject]}}}}\n")).collect();
     common::config(&format!(
         "version: 1\nmode: observe\nsite: {{name: here}}\nsites: [here]\n\
          listen: {{dns: [\"127.0.0.1:5353\"]}}\n\
-         clusters:\n  subject:\n    {system}:\n      interval: 500ms\n      timeout: 450ms\n{keys}      {members}\n\
+         clusters:\n  subject:\n    {system}:\n{times}{keys}      {members}\n\
          regions:\n{regions}store: {{embedded: {{path: /tmp/none}}}}\n"
     ))
 }
@@ -624,5 +626,123 @@ mod consul {
         watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
         fleet.kill(0);
         watch.until(Standing::Degraded, LOST, PATIENCE);
+    }
+}
+
+mod search {
+    use super::*;
+
+    const PORT: &str = "http://HOST:9200";
+    /// Checks of the leader and of its followers, an election, and what the first state of the new
+    /// leader waits for those that are gone.
+    const KEYS: &str = "      interval: 1500ms\n      timeout: 1400ms\n      time_to_truth: 20s\n      \
+                        linearizable_timeout: 6s\n      proof_index: pointsman\n";
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    /// Nodes with an index of three shards, a copy of each, and one for the proof, which every node has.
+    fn start(system: Search, size: usize) -> Option<Fleet> {
+        let fleet = Fleet::start(system.name, size, system.launch()?)?;
+        let make = |index: &str, settings: &str| {
+            until(&format!("{} to make an index", system.name), PATIENCE, || {
+                let url = format!("http://{}:9200/{index}?wait_for_active_shards=all", fleet.address(0));
+                let body = format!(r#"{{"settings":{{{settings}}}}}"#);
+                let mut put = fleet.net.on(fleet.checker(), "curl");
+                put.args([
+                    "-s",
+                    "-m",
+                    "20",
+                    "-X",
+                    "PUT",
+                    "-H",
+                    "content-type: application/json",
+                    &url,
+                    "-d",
+                    &body,
+                ]);
+                let said = String::from_utf8_lossy(&put.output().unwrap().stdout).into_owned();
+                said.contains("\"acknowledged\":true") || said.contains("resource_already_exists")
+            });
+        };
+        let at_once = "\"index.unassigned.node_left.delayed_timeout\":\"0\"";
+        make("orders", &format!("\"number_of_shards\":3,\"number_of_replicas\":1,{at_once}"));
+        make("pointsman", &format!("\"number_of_shards\":1,\"auto_expand_replicas\":\"0-all\",{at_once}"));
+        Some(fleet)
+    }
+
+    fn three_nodes(system: Search) {
+        find("curl", "curl", &[]).unwrap();
+        let Some(mut fleet) = start(system, 3) else { return };
+        let config = inside(&fleet, system.name, PORT, KEYS);
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        let parts = (judgement.evidence.parts_total, judgement.evidence.parts_lost);
+        assert_eq!((facts(&round.views[0]).electorate.len(), parts), (3, (Some(4), Some(0))), "{round:?}");
+        until_passed(&mut watch);
+        drop(watch);
+        three_voters_in_every_state(&mut fleet, &config);
+        two_of_three_stopped(&fleet, &config);
+    }
+
+    /// As seen by the others and by us: the kernel goes on accepting connections for them.
+    fn two_of_three_stopped(fleet: &Fleet, config: &Arc<Config>) {
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), config);
+        let (round, _) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        let leader = leader_of(&round);
+        let gone = [leader, others(fleet, leader)[0]];
+        gone.iter().for_each(|n| fleet.pause(*n));
+        let (round, _) = watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        assert!(gone.iter().all(|n| round.views[*n].word() == "silent"), "{round:?}");
+        // While two are stopped nothing may prove a quorum through the third.
+        let proven = watch.seen.iter().rev().take(3).any(|(round, _)| {
+            round.linearizable.as_ref().is_some_and(|read| read.result == LinearizableResult::Passed)
+        });
+        assert!(!proven, "{:?}", watch.seen.last());
+        gone.iter().for_each(|n| fleet.resume(*n));
+        watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn opensearch_three_nodes_in_every_state() {
+        three_nodes(OPENSEARCH);
+    }
+
+    #[test]
+    #[ignore = "long"]
+    fn elasticsearch_three_nodes_in_every_state() {
+        three_nodes(ELASTICSEARCH);
+    }
+
+    /// The system takes those that are gone out of its list of voters: what is left of it counts.
+    #[test]
+    #[ignore = "long"]
+    fn opensearch_five_nodes_of_which_two_are_enough_in_the_end() {
+        let Some(mut fleet) = start(OPENSEARCH, 5) else { return };
+        let config = inside(&fleet, OPENSEARCH.name, PORT, &format!("{KEYS}      indices: [pointsman]\n"));
+        let mut watch = Watch::start(&fleet.net, fleet.checker(), &config);
+        let (round, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        assert_eq!((judgement.evidence.voters, judgement.evidence.margin), (5, 2), "{judgement:?}");
+        let leader = leader_of(&round);
+        let rest = others(&fleet, leader);
+        for gone in &rest[..2] {
+            fleet.kill(*gone);
+            let listed = |judgement: &Judgement| judgement.evidence.voters == 3;
+            while !listed(&watch.until(Standing::Quorum, LOST, PATIENCE).1) {
+                assert!(watch.seen.len() < 120, "the list of voters never shrinks");
+            }
+        }
+        // Three of five, and all that have a vote.
+        let (_, judgement) = watch.until(Standing::Quorum, LOST, PATIENCE);
+        assert_eq!((judgement.evidence.voters, judgement.evidence.margin), (3, 1), "{judgement:?}");
+        fleet.kill(rest[2]);
+        watch.until(Standing::Degraded, LOST, PATIENCE);
+        watch.only(FINE, Duration::from_secs(6));
+        fleet.kill(rest[3]);
+        watch.until(Standing::NoQuorum, &[Standing::SplitBrain], PATIENCE);
+        rest.iter().for_each(|n| fleet.start_member(*n));
+        let whole = |judgement: &Judgement| judgement.evidence.voters == 5;
+        while !whole(&watch.until(Standing::Quorum, &[Standing::SplitBrain], PATIENCE).1) {
+            assert!(watch.seen.len() < 240, "the list of voters never grows again");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::ZooKeeper(_)
         | ClusterKind::Nats(_)
         | ClusterKind::Kafka(_)
+        | ClusterKind::Search(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Canary(_) | ClusterKind::Dynamodb(_) => {
             canary::judge(cluster, group, round, memory, now)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Standing;
+use super::electorate::Electorate;
 use crate::base::{Mono, RegionId, show_span};
 
 /// What a group was, as far as judging the next round depends on it.
@@ -21,6 +22,8 @@ pub struct Memory {
     pub(super) catching_up: Option<CatchUp>,
     /// Voters that said they have no vote.
     pub(super) learners: BTreeSet<usize>,
+    /// Who has a vote, where the system decides that itself.
+    pub(super) electorate: Electorate,
     /// The member that was the writer.
     pub(super) writer: Option<usize>,
     /// Since when a second part has claimed that it may commit.

@@ -10,6 +10,7 @@ mod absent;
 mod bench;
 mod canary;
 mod component;
+mod electorate;
 mod judge;
 mod kin;
 mod memory;

@@ -2,6 +2,8 @@
 //!
 //! The rules, in order; each has its reason in what real clusters answered:
 //! 1. Only voters of one cluster count; a learner has no vote, another cluster's answer is rubbish.
+//!    Voters are those that are configured, or that the system lists itself, if a majority of that
+//!    list confirms it.
 //! 2. Votes are never summed over terms: the leader of the highest term is the one that counts,
 //!    and one that two voters claim to be in the same term is a split brain.
 //!    Where the system tells no terms, the leader that most voters name counts, and the other is
@@ -35,6 +37,8 @@ struct Leader {
     followers: BTreeSet<usize>,
     /// It says so itself, and this is its log's end.
     own_word: Option<u64>,
+    /// Who has a vote, by its own word, where it tells.
+    electorate: BTreeSet<String>,
 }
 
 impl Leader {
@@ -63,15 +67,23 @@ pub(super) fn judge(
         false => round,
     };
     let answered = answered(round, memory);
-    let voters = group.members.len() - memory.learners.len();
-    let majority = voters / 2 + 1;
-    let absent = Absent::count(&round.views);
     let leader = leader(&answered);
-    let agreeing = leader.as_ref().map_or(0, |leader| leader.followers.len());
+    memory.electorate.meet(&answered);
+    if let Some(leader) = leader.as_ref().filter(|leader| leader.own_word.is_some()) {
+        memory.electorate.confirm(&leader.electorate, &leader.followers);
+    }
+    let may_vote = |position: &usize| memory.electorate.may_vote(*position);
+    let voters = memory.electorate.size(group.members.len() - memory.learners.len());
+    let majority = voters / 2 + 1;
+    let entitled = round.views.iter().enumerate().filter(|(position, _)| may_vote(position));
+    let absent = Absent::count(entitled.map(|(_, view)| view));
+    let reached = answered.iter().filter(|(position, _)| may_vote(position)).count();
+    let agreeing =
+        leader.as_ref().map_or(0, |leader| leader.followers.iter().filter(|of| may_vote(of)).count());
 
     let mut evidence = Evidence {
         voters,
-        reached: answered.len(),
+        reached,
         agreeing,
         margin: agreeing as i64 - majority as i64,
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
@@ -112,7 +124,7 @@ pub(super) fn judge(
             false => (Standing::Unknown, format!("{words}; never seen otherwise: is the address right?")),
         }
     } else if !answered.is_empty() {
-        leaderless(cluster, memory, agreeing, answered.len(), voters, &absent, now)
+        leaderless(cluster, memory, agreeing, reached, voters, &absent, now)
     } else {
         nobody_answers(&absent, first_complaint(&round.views))
     };
@@ -202,6 +214,7 @@ fn leader(answered: &[Voter<'_>]) -> Option<Leader> {
         name: name.to_owned(),
         term,
         followers: followers.collect(),
+        electorate: own_word.map(|(_, facts)| facts.electorate.clone()).unwrap_or_default(),
         own_word: own_word.filter(|(_, facts)| facts.term == term).map(|(_, facts)| facts.index),
     })
 }
@@ -253,7 +266,7 @@ fn committing(
     let who = match leader {
         Some(leader) => format!(
             "{} of {} voters follow {}{}",
-            leader.followers.len(),
+            evidence.agreeing,
             evidence.voters,
             evidence.leader.as_deref().unwrap_or("a leader"),
             leader.term_words(" in term")
@@ -426,6 +439,8 @@ mod tests {
         memory: Memory,
         now: Mono,
         read: Option<LinearizableResult>,
+        /// Voters by the word of everybody, where the system lists them.
+        electorate: BTreeSet<String>,
     }
 
     impl Bench {
@@ -440,6 +455,7 @@ mod tests {
                 memory: Memory::default(),
                 now: Mono(100 * SECOND),
                 read: None,
+                electorate: BTreeSet::new(),
             }
         }
 
@@ -459,6 +475,7 @@ mod tests {
                         index: 50,
                         applied: 50,
                         learner: state == 'l',
+                        electorate: self.electorate.clone(),
                         ..RaftFacts::default()
                     }))
                 };
@@ -528,6 +545,88 @@ mod tests {
                 assert_eq!(verdict, expected, "{states}");
             }
         }
+    }
+
+    /// Every state of five members, of which one, three or five have a vote by the word of all.
+    #[test]
+    fn a_list_of_voters_counts_once_a_majority_of_it_confirms_it() {
+        let letters = ['L', 'f', 'n', 'x', '-'];
+        for voters in [vec![1], vec![0, 1, 2], vec![1, 3, 4], vec![0, 1, 2, 3, 4]] {
+            for code in 0..letters.len().pow(5) {
+                let states: String =
+                    (0..5u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
+                let count = |wanted: char| states.matches(wanted).count();
+                if count('L') > 1 || (count('f') > 0 && count('L') == 0) {
+                    continue;
+                }
+                let mut bench = well(5);
+                bench.electorate = voters.iter().map(|n| (n + 1).to_string()).collect();
+                bench.round("Lffff");
+                let among = |wanted: &str| {
+                    voters.iter().filter(|n| wanted.contains(states.as_bytes()[**n] as char)).count()
+                };
+                let majority = voters.len() / 2 + 1;
+                let expected = if among("Lf") > majority {
+                    Standing::Quorum
+                } else if among("Lf") == majority {
+                    Standing::Degraded
+                } else if among("x") >= majority {
+                    Standing::NoQuorum
+                } else if among("Lf") > 0 {
+                    Standing::Unknown
+                } else if count('L') + count('f') + count('n') > 0 {
+                    Standing::NoQuorum
+                } else {
+                    Standing::Unreachable
+                };
+                let settled = bench.settled(&states);
+                assert_eq!(settled, expected, "{states} of {voters:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_nobody_confirms_changes_nothing() {
+        let listed = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        // A follower of a leader that is silent lists itself alone.
+        let mut bench = well(5);
+        bench.electorate = listed(&["5"]);
+        assert_eq!(bench.settled("----o"), Standing::Unknown);
+        // One that is cut off, and knows of no leader.
+        assert_eq!(bench.settled("----n"), Standing::NoQuorum);
+        // A leader whose list has voters that nobody of us has ever seen: they may be anywhere.
+        let mut bench = well(3);
+        bench.electorate = listed(&["1", "2", "7", "8", "9"]);
+        assert_eq!(bench.settled("Lff"), Standing::Quorum, "as configured");
+        bench.electorate = listed(&["1", "2", "3", "8", "9"]);
+        assert_eq!(bench.settled("Lff"), Standing::Degraded, "three of five, and none to spare");
+        // What was confirmed holds while there is no leader, and no member that left counts again.
+        let mut bench = well(5);
+        bench.electorate = listed(&["1", "2", "3"]);
+        assert_eq!(bench.settled("Lffxx"), Standing::Quorum);
+        assert_eq!(bench.round("nnxxx").verdict, Standing::Electing, "three refuse, one of them a voter");
+        assert_eq!(bench.settled("Lfxxx"), Standing::Degraded);
+        assert_eq!(bench.round("nxxnn").verdict, Standing::NoQuorum, "two of three voters refuse");
+        // Until more are listed, and confirm it.
+        bench.electorate = listed(&["1", "2", "3", "4", "5"]);
+        assert_eq!(bench.settled("Lffff"), Standing::Quorum);
+        assert_eq!(bench.round("Lffff").evidence.margin, 2);
+    }
+
+    #[test]
+    fn a_voter_that_never_showed_up_may_be_any_of_the_listed() {
+        let mut bench = Bench::new(&[0; 5], true);
+        bench.memory = Memory::well();
+        bench.electorate = (1..=3).map(|n: u8| n.to_string()).collect();
+        // The third has not been seen, so that either of those that refuse may be it.
+        let judged = bench.round("Lf--x");
+        assert_eq!((judged.verdict, judged.evidence.voters), (Standing::Degraded, 3));
+        assert_eq!(bench.settled("nx--x"), Standing::NoQuorum);
+        let judged = bench.round("Lffx-");
+        assert_eq!(
+            (judged.verdict, judged.evidence.margin, judged.evidence.reached),
+            (Standing::Quorum, 1, 3)
+        );
     }
 
     #[test]

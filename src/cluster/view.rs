@@ -219,6 +219,9 @@ pub struct RaftFacts {
     pub applied: u64,
     /// It has no vote.
     pub learner: bool,
+    /// Who has a vote, by their names, as it was last decided: only a list that a majority of itself
+    /// confirms counts. Empty where the system does not tell.
+    pub electorate: BTreeSet<String>,
     /// What it complains of.
     pub errors: Vec<String>,
     /// The leader itself has answered, through this member: its word counts as the leader's own.

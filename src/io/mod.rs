@@ -1,5 +1,5 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for AMQP, DNS, HTTP, Kafka, MySQL, PostgreSQL and Redis.
+//! TLS, and clients for AMQP, DNS, gRPC, HTTP, Kafka, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
@@ -11,6 +11,7 @@ mod clock;
 mod contact;
 pub mod dns;
 mod failure;
+pub mod grpc;
 pub mod http;
 pub mod icmp;
 pub mod kafka;
@@ -25,6 +26,7 @@ mod secret;
 pub mod sigv4;
 mod stream;
 mod tls;
+mod tokens;
 pub mod web;
 pub mod wire;
 
@@ -37,3 +39,4 @@ pub use net::Net;
 pub use resolve::Resolver;
 pub use secret::{read_secret, read_secret_now};
 pub use tls::{Trust, TrustFiles, not_after};
+pub use tokens::{TokenPlace, Tokens};

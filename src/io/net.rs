@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::tls::Trusts;
-use super::{Deadline, Failure, Resolver, Trust, TrustFiles};
+use super::{Deadline, Failure, Resolver, Tokens, Trust, TrustFiles};
 use crate::config::Source;
 
-/// The way out: name resolution, and TLS configurations. Cheap to clone; clones share.
+/// The way out: name resolution, TLS configurations, and the tokens we were given. Cheap to clone; clones share.
 #[derive(Clone, Default, Debug)]
 pub struct Net {
     resolver: Resolver,
     trusts: Trusts,
+    tokens: Tokens,
     source: Source,
     turns: Turns,
 }
@@ -56,6 +57,11 @@ impl Net {
     /// Looks names up.
     pub fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// The tokens we were given.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// The TLS configuration that these files make, read again when one of them has changed.

@@ -4,18 +4,15 @@
 //! The two messages have one field each, so they are written and read here by hand:
 //! `HealthCheckRequest { service = 1 }` and `HealthCheckResponse { status = 1 }`.
 
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 
 use super::finding;
-use crate::config::{GrpcCheck, HttpVersion, shown};
+use crate::config::{GrpcCheck, shown};
 use crate::health::Finding;
 use crate::io::http::{Answer, Exchange, Request, whole_exchange};
-use crate::io::{Contact, Failure, Net, TrustFiles, show};
+use crate::io::{Contact, Failure, Net, TrustFiles, grpc, show};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The answer has seven octets; more than this is none.
 const ANSWER_BYTES_MAX: usize = 4096;
 
@@ -37,59 +34,33 @@ async fn ask(net: &Net, check: &GrpcCheck, contact: &mut Contact) -> Result<Find
     let trust = TrustFiles { ca: check.ca.clone(), identity: check.identity.clone() };
     let mut url = check.url.clone();
     url.set_path(PATH);
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(TE, HeaderValue::from_static("trailers"));
     contact.note("request", || match check.service.as_str() {
         "" => format!("{url} for the whole server"),
         service => format!("{url} for `{service}`"),
     });
-    let request = Request {
-        version: HttpVersion::V2,
-        headers,
-        body: request(&check.service).into(),
-        connect: check.connect.as_ref(),
-        body_bytes_max: ANSWER_BYTES_MAX,
-        ..Request::new(Method::POST, &url, &trust)
-    };
+    let call = grpc::call(&url, &trust, &request(&check.service), ANSWER_BYTES_MAX);
+    let request = Request { connect: check.connect.as_ref(), ..call };
     let exchange = whole_exchange(contact, net, request).await?;
     contact.note("answer", || {
-        let (status, answer) = (grpc_status(&exchange), &exchange.answer);
-        let status = status.map_or("none".to_owned(), |status| status.to_string());
+        let (status, answer) = (grpc::status(&exchange), &exchange.answer);
+        let status = status.map_or("none".to_owned(), |(status, _)| status.to_string());
         format!("status {}, grpc-status {status}, {} bytes", answer.status, answer.body.len())
     });
     Ok(judge(check, &exchange, contact))
 }
 
-/// The message with its prefix: not compressed, so many octets.
+/// The message: field 1, a text.
 fn request(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
     if !service.is_empty() {
-        // Field 1, with a length.
-        message.push(0x0a);
-        varint(service.len() as u64, &mut message);
-        message.extend_from_slice(service.as_bytes());
+        grpc::field(1, service.as_bytes(), &mut message);
     }
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    [&[0][..], &length.to_be_bytes(), &message].concat()
-}
-
-fn varint(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+    message
 }
 
 /// The status that a server gives itself; `None` if what it sent is no such answer.
 fn serving(body: &[u8]) -> Option<u64> {
-    let (prefix, message) = body.split_first_chunk::<5>()?;
-    let [compressed, length @ ..] = prefix;
-    if *compressed != 0 || usize::try_from(u32::from_be_bytes(*length)).ok()? != message.len() {
-        return None;
-    }
-    match message {
+    match grpc::message(body)? {
         // What has its default value is left out.
         [] => Some(0),
         [0x08, number @ ..] if number.len() <= 9 => {
@@ -101,18 +72,13 @@ fn serving(body: &[u8]) -> Option<u64> {
     }
 }
 
-/// Behind the body, or among the headers where there is no body.
-fn grpc_status(exchange: &Exchange) -> Option<u16> {
-    let status = |headers: &HeaderMap| headers.get(STATUS)?.to_str().ok()?.parse().ok();
-    exchange.trailers.as_ref().and_then(status).or_else(|| status(&exchange.answer.headers))
-}
-
 fn judge(check: &GrpcCheck, exchange: &Exchange, contact: &Contact) -> Finding {
     let answer = &exchange.answer;
-    let Some(status) = grpc_status(exchange) else { return not_grpc(answer) };
-    let message = exchange.trailers.as_ref().and_then(|trailers| trailers.get(MESSAGE));
-    let message = message.or_else(|| answer.headers.get(MESSAGE));
-    let said = message.map_or(String::new(), |message| format!(": {}", shown(message.as_bytes())));
+    let Some((status, message)) = grpc::status(exchange) else { return not_grpc(answer) };
+    let said = match message.as_str() {
+        "" => String::new(),
+        message => format!(": {}", shown(message.as_bytes())),
+    };
     let service = match check.service.is_empty() {
         true => "the server".to_owned(),
         false => format!("`{}`", check.service),
@@ -160,10 +126,8 @@ mod tests {
 
     #[test]
     fn requests_are_as_protobuf_has_them() {
-        assert_eq!(request(""), [0, 0, 0, 0, 0]);
-        assert_eq!(request("shop"), [0, 0, 0, 0, 6, 0x0a, 4, b's', b'h', b'o', b'p']);
-        let long = request(&"x".repeat(200));
-        assert_eq!(long[..8], [0, 0, 0, 0, 203, 0x0a, 0xc8, 1]);
+        assert!(request("").is_empty());
+        assert_eq!(request("shop"), [0x0a, 4, b's', b'h', b'o', b'p']);
     }
 
     #[test]

@@ -39,19 +39,31 @@ impl Etcd {
         Self::start_with(size, None)
     }
 
-    /// The same, over TLS, with client certificates required.
+    /// The same, over TLS, with client certificates required; ours is of the common name `client`.
     pub fn start_tls(size: usize) -> Option<Self> {
-        find("etcd", "etcd-server", &[])?;
+        Self::start_tls_of(size, find("etcd", "etcd-server", &[])?)
+    }
+
+    /// The same, of another etcd than Debian's.
+    pub fn start_tls_of(size: usize, binary: PathBuf) -> Option<Self> {
         let scratch = Scratch::new("etcd-tls");
         let tls = super::servers::certificates(scratch.path());
         let mut etcd =
-            Self::start_with(size, Some(Tls { ca: tls.ca, server: tls.server, client: tls.client }))?;
+            Self::start_as(size, binary, Some(Tls { ca: tls.ca, server: tls.server, client: tls.client }))?;
         etcd.certificates = Some(scratch);
         Some(etcd)
     }
 
+    /// The same without TLS, of another etcd than Debian's.
+    pub fn start_of(size: usize, binary: PathBuf) -> Option<Self> {
+        Self::start_as(size, binary, None)
+    }
+
     fn start_with(size: usize, tls: Option<Tls>) -> Option<Self> {
-        let binary = find("etcd", "etcd-server", &[])?;
+        Self::start_as(size, find("etcd", "etcd-server", &[])?, tls)
+    }
+
+    fn start_as(size: usize, binary: PathBuf, tls: Option<Tls>) -> Option<Self> {
         find("etcdctl", "etcd-client", &[])?;
         let members = (0..size).map(|_| Member { client: ports::free(), peer: ports::free(), program: None });
         let (members, scratch) = (members.collect(), Scratch::new("etcd"));
@@ -103,7 +115,8 @@ impl Etcd {
         format!("t{}", self.members[0].peer)
     }
 
-    fn wait_for_leader(&self) {
+    /// Waits until every member serves.
+    pub fn wait_for_leader(&self) {
         until("etcd to elect a leader", Duration::from_secs(30), || {
             (0..self.members.len()).all(|n| self.ctl(n, &["endpoint", "health"]).0)
         });
@@ -125,6 +138,40 @@ impl Etcd {
         }
         let output = command.args(arguments).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Switches authentication on: root:secret, and a user with its role that may read, or write,
+    /// one key.
+    pub fn enable_auth(&self, user: &[&str], right: &str, key: &str) {
+        let name = user[0].split(':').next().unwrap();
+        let add: Vec<&str> = ["user", "add"].into_iter().chain(user.iter().copied()).collect();
+        for step in [
+            &["user", "add", "root:secret"][..],
+            &["user", "grant-role", "root", "root"],
+            &["role", "add", "pointsman"],
+            &["role", "grant-permission", "pointsman", right, key],
+            &add,
+            &["user", "grant-role", name, "pointsman"],
+            &["auth", "enable"],
+        ] {
+            let (done, said) = self.ctl(0, step);
+            // The role `root` may or may not be there already.
+            assert!(done || step[1] == "grant-role", "{step:?}: {said}");
+        }
+    }
+
+    /// How often a member was asked to let somebody in.
+    pub fn logins(&self, n: usize) -> u64 {
+        let output = Command::new("curl").args(["-s", &format!("{}/metrics", self.url(n))]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let handled = |line: &&str| {
+            line.starts_with("grpc_server_handled_total") && line.contains("grpc_method=\"Authenticate\"")
+        };
+        assert!(text.contains("grpc_server_handled_total"), "{text}");
+        text.lines()
+            .filter(handled)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum()
     }
 
     /// Which member leads.

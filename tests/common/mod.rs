@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod rabbitmq;
 pub mod redis;
 pub mod scene;
+pub mod search;
 pub mod served;
 pub mod servers;
 pub mod shop;
@@ -92,11 +93,16 @@ pub fn lacks(what: &str) {
 
 /// Finds a program that Debian 12 does not have, where `tests/install-tools-long.sh` puts it.
 pub fn find_foreign(program: &str, package: &str) -> Option<PathBuf> {
+    let tools = cache().join("bin");
+    find(program, &format!("{package} (run tests/install-tools-long.sh)"), &[tools.to_str()?])
+}
+
+/// Where what was fetched for the tests is kept.
+pub fn cache() -> PathBuf {
     let home = std::env::var_os("HOME").unwrap_or_default();
     let cache =
         std::env::var_os("XDG_CACHE_HOME").map_or_else(|| Path::new(&home).join(".cache"), PathBuf::from);
-    let tools = cache.join("pointsman-tests/bin");
-    find(program, &format!("{package} (run tests/install-tools-long.sh)"), &[tools.to_str()?])
+    cache.join("pointsman-tests")
 }
 
 /// A child process that is killed on drop, stopped or not.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::Binder;
-use crate::base::{ClusterId, Place, RegionId, show_span};
+use crate::base::{ClusterId, Place, RegionId, SecretRef, show_span};
 use crate::config::model::{
-    Access, Application, Cluster, ClusterKind, Endpoint, EtcdOptions, Group, HostPort, Member,
-    PostgresOptions, PostgresTarget, PostgresTls, Schedule,
+    Access, Application, Cluster, ClusterKind, Endpoint, EtcdOptions, EtcdUser, Group, HostPort, Member,
+    PostgresOptions, PostgresTarget, PostgresTls, Schedule, SearchDialect,
 };
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::spec;
@@ -47,6 +47,12 @@ impl Binder<'_> {
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
                 }
+                spec::Cluster::Elasticsearch(Beside { shared, own }) => {
+                    self.search(SearchDialect::Elasticsearch, &name, shared, own, place);
+                }
+                spec::Cluster::Opensearch(Beside { shared, own }) => {
+                    self.search(SearchDialect::Opensearch, &name, shared, own, place);
+                }
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }
@@ -60,10 +66,30 @@ impl Binder<'_> {
             ETCD_LINEARIZABLE_TIMEOUT,
             "etcd takes up to 7s to give up on a read without quorum; leave it at 8s",
         );
-        let options = EtcdOptions { access: self.access(etcd.tls), linearizable_timeout };
+        let user = self.etcd_user(etcd.username, etcd.password);
+        let options = EtcdOptions { access: self.access(etcd.tls), linearizable_timeout, user };
         self.declare(name, ClusterKind::Etcd(options), ETCD_TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.base_url(text).map(Endpoint::Http)
         });
+    }
+
+    /// A user of etcd has both a name and a password.
+    pub(super) fn etcd_user(
+        &mut self,
+        name: Option<Placed<String>>,
+        password: Option<Placed<SecretRef>>,
+    ) -> Option<EtcdUser> {
+        let lone = match (name, password) {
+            (Some(name), Some(password)) => {
+                return Some(EtcdUser { name: name.value, password: self.secret(password.value) });
+            }
+            (None, None) => return None,
+            (Some(Placed { place, .. }), None) | (None, Some(Placed { place, .. })) => place,
+        };
+        self.mistakes
+            .error(&lone, "a user of etcd logs in with both `username` and `password`")
+            .help("leave both out where the common name of a client certificate (`tls`) says who we are");
+        None
     }
 
     fn postgres(&mut self, name: &Placed<String>, frame: spec::Frame, own: spec::Postgres, place: Place) {

@@ -68,6 +68,8 @@ pub enum ClusterKind {
     RedisSentinel(RedisSentinelOptions),
     /// PostgreSQL under Patroni.
     Patroni(PatroniOptions),
+    /// Elasticsearch or OpenSearch, over their REST API.
+    Search(SearchOptions),
 }
 
 impl ClusterKind {
@@ -88,6 +90,7 @@ impl ClusterKind {
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
             Self::Patroni(_) => "patroni",
+            Self::Search(options) => options.dialect.word(),
         }
     }
 
@@ -104,6 +107,7 @@ impl ClusterKind {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
+            Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
             Self::Canary(_) | Self::Dynamodb(_) => None,
@@ -130,7 +134,7 @@ impl ClusterKind {
     pub fn elects(&self) -> bool {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
-            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
+            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) | Self::Search(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
             Self::Canary(_) | Self::Dynamodb(_) => false,
@@ -215,6 +219,8 @@ pub enum Credential {
         /// Where the password is.
         password: SecretRef,
     },
+    /// An API key of Elasticsearch, as it is given out: `id:key` in base64.
+    ApiKey(SecretRef),
     /// A token in a header of the system's own, named in lower case.
     Header(&'static str, SecretRef),
 }
@@ -227,6 +233,17 @@ pub struct EtcdOptions {
     /// The budget of the linearizable probe; apart from the local one's `timeout`, because
     /// etcd itself takes up to 7 s to give up on a read that has no quorum.
     pub linearizable_timeout: Duration,
+    /// Who reads, where authentication is switched on.
+    pub user: Option<EtcdUser>,
+}
+
+/// A user of etcd.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EtcdUser {
+    /// Who.
+    pub name: String,
+    /// The password.
+    pub password: SecretRef,
 }
 
 /// How to talk to RabbitMQ.
@@ -270,6 +287,43 @@ pub struct KafkaOptions {
     pub topics: Vec<String>,
     /// How many of their partitions may be lost.
     pub parts_lost_max: LostMax,
+}
+
+/// How to talk to Elasticsearch or OpenSearch.
+#[derive(Clone, Debug, Default)]
+pub struct SearchOptions {
+    /// Which of both.
+    pub dialect: SearchDialect,
+    /// TLS, where its endpoints are `https`, and who we are.
+    pub access: Access,
+    /// Only shards of these indices; a name that ends in `*` stands for all that begin so.
+    pub indices: Vec<String>,
+    /// How many of their primaries may be lost.
+    pub parts_lost_max: LostMax,
+    /// An index whose mapping is changed to prove a quorum; without it there is no such probe.
+    pub proof_index: Option<String>,
+    /// The budget of that probe.
+    pub linearizable_timeout: Duration,
+}
+
+/// The systems that have one REST API, but for the name of the elected node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SearchDialect {
+    /// It elects a master.
+    #[default]
+    Elasticsearch,
+    /// It elects a cluster manager.
+    Opensearch,
+}
+
+impl SearchDialect {
+    /// The key that names it in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "elasticsearch",
+            Self::Opensearch => "opensearch",
+        }
+    }
 }
 
 /// How to talk to Consul servers.

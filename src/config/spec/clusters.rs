@@ -29,6 +29,8 @@ pub enum Cluster {
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
     Patroni(Framed<Patroni>),
+    Elasticsearch(Framed<Search>),
+    Opensearch(Framed<Search>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -54,6 +56,8 @@ pub struct Frame {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Etcd {
+    pub username: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
@@ -187,6 +191,20 @@ pub struct Kafka {
     #[serde(default)]
     pub topics: Vec<Placed<String>>,
     pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    pub user: Option<String>,
+    pub password: Option<SecretRef>,
+    pub api_key: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    #[serde(default)]
+    pub indices: Vec<Placed<String>>,
+    pub parts_lost_max: Option<LostMax>,
+    pub proof_index: Option<Placed<String>>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -38,6 +38,11 @@ impl Api<'_> {
         self.ask(contact, Method::POST, path, body.to_owned()).await
     }
 
+    /// Sends JSON with PUT.
+    pub async fn put(&self, contact: &mut Contact, path: &str, body: &str) -> Result<Answer, Failure> {
+        self.ask(contact, Method::PUT, path, body.to_owned()).await
+    }
+
     async fn ask(
         &self,
         contact: &mut Contact,
@@ -45,10 +50,13 @@ impl Api<'_> {
         path: &str,
         body: String,
     ) -> Result<Answer, Failure> {
+        self.send(contact, method, &self.at(path)?, body).await
+    }
+
+    /// Another URL of the same server.
+    pub fn at(&self, path: &str) -> Result<Url, Failure> {
         let base = self.base;
-        let url =
-            base.join(path).map_err(|why| Failure::unmeasured(format!("{base} is not a base URL: {why}")))?;
-        self.send(contact, method, &url, body).await
+        base.join(path).map_err(|why| Failure::unmeasured(format!("{base} is not a base URL: {why}")))
     }
 
     /// Sends a body, as JSON unless it is empty, to a URL of the same server.
@@ -59,15 +67,28 @@ impl Api<'_> {
         url: &Url,
         body: String,
     ) -> Result<Answer, Failure> {
+        let shown = match &self.access.credential {
+            Some(credential) => Some(shown(credential, contact).await?),
+            None => None,
+        };
+        self.send_as(contact, method, url, body, shown).await
+    }
+
+    /// The same, showing this instead of the credential that is configured.
+    pub async fn send_as(
+        &self,
+        contact: &mut Contact,
+        method: Method,
+        url: &Url,
+        body: String,
+        shown: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<Answer, Failure> {
         let Self { net, access, .. } = self;
         let mut headers = HeaderMap::new();
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if let Some(credential) = &access.credential {
-            let (name, value) = shown(credential, contact).await?;
-            headers.insert(name, value);
-        }
+        headers.extend(shown);
         let trust = TrustFiles { ca: access.ca.clone(), identity: access.identity.clone() };
         let request = Request {
             headers,
@@ -129,6 +150,9 @@ pub(in crate::probe) async fn shown(
     let (name, text, place) = match credential {
         Credential::Bearer(place) => {
             (AUTHORIZATION, format!("Bearer {}", read(place).await?.reveal()), place)
+        }
+        Credential::ApiKey(place) => {
+            (AUTHORIZATION, format!("ApiKey {}", read(place).await?.reveal()), place)
         }
         Credential::Header(name, place) => {
             let name = HeaderName::from_static(name);

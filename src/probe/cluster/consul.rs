@@ -153,6 +153,7 @@ impl AgentSelf {
             errors,
             relayed: false,
             shards: None,
+            ..RaftFacts::default()
         })
     }
 }

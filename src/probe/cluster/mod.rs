@@ -19,6 +19,7 @@ mod postgres;
 mod rabbitmq;
 mod raft_http;
 mod redis;
+mod search;
 mod zookeeper;
 
 use std::time::Duration;
@@ -82,6 +83,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
             redis::status(net, options, target, timeout).await
         }
+        (ClusterKind::Search(options), Endpoint::Http(url)) => {
+            search::status(net, options, url, timeout).await
+        }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::status(net, options, address, timeout).await
         }
@@ -108,6 +112,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
         ClusterKind::Patroni(_)
@@ -128,6 +133,7 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
             rabbitmq::linearizable(net, options, url).await
         }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Search(options), Endpoint::Http(url)) => search::linearizable(net, options, url).await,
         (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
         (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {
             raft_http::linearizable(net, options, url).await

@@ -10,6 +10,7 @@ mod rabbitmq;
 mod nats;
 mod raft_http;
 mod redis_sentinel;
+mod search;
 mod zookeeper;
 
 use std::time::Duration;

@@ -6,6 +6,9 @@
 //! is not asked: it lies (`?serializable=true`), hangs like the linearizable read, or, in 3.4,
 //! writes to the log on every call.
 
+mod certificate;
+pub(super) mod user;
+
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -13,6 +16,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use self::certificate::for_want_of_a_name;
 use super::api::{Api, excerpt};
 use super::unanswered;
 use crate::cluster::{Facts, LinearizableResult, RaftFacts};
@@ -33,11 +37,13 @@ pub(super) async fn status(
     timeout: Duration,
 ) -> Result<Facts, Failure> {
     let api = api(net, options, url);
-    let answer = api.post(&mut Contact::new(timeout), "/v3/maintenance/status", "{}").await?;
-    if answer.status != StatusCode::OK {
-        return Err(complaint(&api, &answer));
-    }
-    let status: Status = api.parse(&answer)?;
+    let contact = &mut Contact::new(timeout);
+    let answer = api.post(contact, "/v3/maintenance/status", "{}").await?;
+    let status: Status = match answer.status {
+        StatusCode::OK => api.parse(&answer)?,
+        _ if certificate::is_wanted(&api, &answer) => certificate::status(&api, contact).await?,
+        _ => return Err(complaint(&api, &answer)),
+    };
     let header = status.header;
     // Some other service may answer any question with 200 and a JSON object.
     if header.cluster_id == 0 || header.member_id == 0 {
@@ -54,6 +60,7 @@ pub(super) async fn status(
         errors: status.errors.into_iter().take(ERRORS_MAX).collect(),
         relayed: false,
         shards: None,
+        ..RaftFacts::default()
     }))
 }
 
@@ -66,10 +73,11 @@ fn id(number: u64) -> String {
 pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) -> LinearizableResult {
     // "health" in base64, as etcd's own health check reads it.
     const BODY: &str = r#"{"key":"aGVhbHRo","keys_only":true}"#;
-    let mut contact = Contact::new(options.linearizable_timeout);
+    let contact = &mut Contact::new(options.linearizable_timeout);
     let api = api(net, options, url);
-    let asked = api.post(&mut contact, "/v3/kv/range", BODY).await;
+    let asked = user::post(&api, options.user.as_ref(), contact, "/v3/kv/range", BODY).await;
     match asked {
+        Ok(answer) if certificate::is_wanted(&api, &answer) => certificate::linearizable(&api, contact).await,
         Ok(answer) if answer.status == StatusCode::OK => match api.parse::<Range>(&answer) {
             Ok(range) if range.header.cluster_id != 0 => LinearizableResult::Passed,
             Ok(_) => LinearizableResult::Unmeasured(api.odd(&answer).words),
@@ -81,7 +89,7 @@ pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) ->
             }
             _ => LinearizableResult::Unmeasured(complaint(&api, &answer).words),
         },
-        Err(failure) => unanswered(failure, &contact),
+        Err(failure) => unanswered(failure, contact),
     }
 }
 
@@ -97,6 +105,12 @@ fn complaint(api: &Api<'_>, answer: &Answer) -> Failure {
             Failure::denied(format!("{} answers {}: {}", api.place(), answer.status.as_u16(), error.message))
         }
         Some(error) => api.complaint(answer, &error.message),
+        None if for_want_of_a_name(&excerpt(answer)) => Failure::denied(format!(
+            "{} answers {}: {}",
+            api.place(),
+            answer.status.as_u16(),
+            excerpt(answer)
+        )),
         None => api.complaint(answer, &excerpt(answer)),
     }
 }
@@ -123,14 +137,20 @@ impl GatewayError {
     }
 
     /// gRPC: 7 is PERMISSION_DENIED, 8 RESOURCE_EXHAUSTED, 16 UNAUTHENTICATED; 3 is
-    /// INVALID_ARGUMENT, which etcd uses for "user name is empty".
+    /// INVALID_ARGUMENT, which etcd uses for "user name is empty" and for a wrong password.
     fn about_credentials(&self) -> bool {
-        matches!(self.code, 7 | 8 | 16) || (self.code == 3 && self.message.contains("user name"))
+        let named = for_want_of_a_name(&self.message) || self.message.contains("authentication failed");
+        matches!(self.code, 7 | 8 | 16) || (self.code == 3 && named) || self.about_the_token()
+    }
+
+    /// Whether the token is no longer good: another may be.
+    fn about_the_token(&self) -> bool {
+        self.message.contains("invalid auth token") || self.message.contains("revision of auth store is old")
     }
 }
 
 /// `StatusResponse`. In proto3's JSON a zero is left out, and 64-bit numbers are strings.
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Debug, Default)]
 #[serde(rename_all = "camelCase")]
 struct Status {
     header: Header,
@@ -153,7 +173,7 @@ struct Range {
     header: Header,
 }
 
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Debug, Default)]
 struct Header {
     #[serde(default, deserialize_with = "number")]
     cluster_id: u64,
@@ -247,6 +267,15 @@ mod tests {
             class(400, r#"{"error":"x","message":"etcdserver: user name is empty","code":3}"#),
             Class::Denied
         );
+        for body in [
+            "CommonName of client sending a request against gateway will be ignored and not used as expected",
+            r#"{"code":16,"message":"etcdserver: invalid auth token"}"#,
+            r#"{"code":3,"message":"etcdserver: revision of auth store is old"}"#,
+            r#"{"code":3,"message":"etcdserver: authentication failed, invalid user ID or password"}"#,
+            r#"{"code":7,"message":"etcdserver: permission denied"}"#,
+        ] {
+            assert_eq!(class(400, body), Class::Denied, "{body}");
+        }
         assert_eq!(class(400, "Client sent an HTTP request to an HTTPS server."), Class::Rubbish);
         assert_eq!(class(404, "404 page not found"), Class::Rubbish);
         assert_eq!(class(503, "no healthy upstream"), Class::Rubbish);
