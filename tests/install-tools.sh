@@ -28,6 +28,7 @@ knot-dnsutils:kdig
 curl:curl
 haproxy:haproxy
 nginx-light:nginx
+python3-pymongo:/usr/lib/python3/dist-packages/pymongo/__init__.py
 python3-grpcio:/usr/lib/python3/dist-packages/grpc/__init__.py
 util-linux:setpriv
 procps:sysctl

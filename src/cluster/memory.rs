@@ -16,6 +16,8 @@ pub struct Memory {
     pub(super) leaderless_since: Option<Mono>,
     /// The leader that a majority names and that does not answer itself, once it was believed.
     pub(super) vouched: Option<(u64, String)>,
+    /// How much of the leader's log a majority has, and since when that is not all and grows no more.
+    pub(super) stalled: Option<(u64, Mono)>,
     /// Since when more parts are lost than is tolerated.
     pub(super) parts_lost_since: Option<Mono>,
     /// The last thing known for sure was that it cannot commit: it must catch up first.

@@ -9,6 +9,7 @@ mod absent;
 #[cfg(test)]
 mod bench;
 mod canary;
+mod commit;
 mod component;
 mod electorate;
 mod judge;

@@ -13,6 +13,9 @@
 //!    they still name it after the time to truth, it lives and only we cannot reach it (or its
 //!    system does not tell us which of its members is which).
 //! 4. A linearizable read that succeeded in this interval proves a quorum, whatever else is said.
+//!    Where a leader may lead without committing (it has the votes of members without data), its
+//!    own word of what a majority has must not stand still for the time to truth while its log
+//!    goes on.
 //! 5. A majority that refuses connections is gone, if the group was ever seen well.
 //! 6. Voters that answer and all know of no leader: electing, and lost after the time to truth.
 //! 7. Nobody answers: unreachable from here, which says nothing about the quorum.
@@ -21,6 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::absent::{Absent, first_complaint, out_of_sight};
+use super::commit::{margin, stalled};
 use super::kin::of_one_cluster;
 use super::memory::CatchUp;
 use super::{Evidence, Facts, Judgement, LinearizableResult, Memory, NodeView, RaftFacts, Round, Standing};
@@ -28,7 +32,7 @@ use crate::base::{Mono, RegionId, show_span};
 use crate::config::{Cluster, Group, SilentMeans};
 
 /// A voter that answered, by its position in the group.
-type Voter<'a> = (usize, &'a RaftFacts);
+pub(super) type Voter<'a> = (usize, &'a RaftFacts);
 
 /// The leader that counts, and who names it.
 struct Leader {
@@ -58,6 +62,11 @@ pub(super) fn judge(
     memory: &mut Memory,
     now: Mono,
 ) -> Judgement {
+    for (position, member) in group.members.iter().enumerate() {
+        if cluster.kind.voteless(&member.endpoint) {
+            memory.learners.insert(position);
+        }
+    }
     let with_names;
     let round = match anonymous(round) {
         true => {
@@ -85,7 +94,7 @@ pub(super) fn judge(
         voters,
         reached,
         agreeing,
-        margin: agreeing as i64 - majority as i64,
+        margin: margin(&answered, leader.as_ref().map(|leader| &leader.followers), voters, majority),
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
@@ -116,7 +125,20 @@ pub(super) fn judge(
             // Proven by the read alone: how many more may be lost is not known from here.
             evidence.margin = 0;
         }
-        committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent)
+        let itself = leader.as_ref().and_then(|leader| {
+            let named = (leader.term, leader.name.as_str());
+            answered.iter().find(|voter| names(voter, named) && leads(voter.1))
+        });
+        let stalled = stalled(memory, itself.map(|(_, facts)| *facts), now).filter(|_| !read_passed);
+        match stalled.filter(|since| *since > cluster.time_to_truth) {
+            Some(since) => {
+                evidence.margin = -1;
+                let who = evidence.leader.as_deref().unwrap_or("the leader");
+                let words = format!("{agreeing} of {voters} voters follow {who}, and nothing that it writes");
+                (Standing::NoQuorum, format!("{words} has reached a majority for {}", show_span(since)))
+            }
+            None => committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent),
+        }
     } else if absent.refused >= majority {
         let words = format!("{} of {voters} voters refuse connections", absent.refused);
         match memory.seen_well {
@@ -166,28 +188,39 @@ fn answered<'a>(round: &'a Round, memory: &mut Memory) -> Vec<Voter<'a>> {
     answers
 }
 
-/// Whether some follow a leader without telling whom.
+/// Whether some follow a leader without telling whom, or in which term.
 fn anonymous(round: &Round) -> bool {
-    let follows_somebody = |view: &NodeView| matches!(view, NodeView::Answered(Facts::Raft(facts)) if facts.leader.as_deref() == Some(""));
-    round.views.iter().any(follows_somebody)
+    round.views.iter().any(|view| match view {
+        NodeView::Answered(Facts::Raft(facts)) => facts.leader.as_deref() == Some("") || facts.term_of_log,
+        _ => false,
+    })
 }
 
 /// The same with the name of whom they follow, where only one can be meant: the leader that says
 /// so itself in the highest term. Their own term is that of the last entry that they have, which
 /// after an election is still the one before; and they follow only once they have all of that.
-/// A follower of a higher term follows somebody who does not answer.
+/// A follower of a higher term follows somebody who does not answer. Likewise one that tells whom it
+/// follows is in the term of that one's own claim, if it has no entry of a later term.
 fn named(round: &Round) -> Round {
     let mut round = round.clone();
-    let claims = round.views.iter().filter_map(|view| match view {
-        NodeView::Answered(Facts::Raft(facts)) if leads(facts) => Some((facts.term, facts.member.clone())),
-        _ => None,
-    });
-    let Some((term, leader)) = claims.max() else { return round };
+    let claims: Vec<(u64, String)> = round
+        .views
+        .iter()
+        .filter_map(|view| match view {
+            NodeView::Answered(Facts::Raft(facts)) if leads(facts) => {
+                Some((facts.term, facts.member.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    let Some((term, leader)) = claims.iter().max() else { return round };
+    let term = *term;
     for view in &mut round.views {
-        if let NodeView::Answered(Facts::Raft(facts)) = view
-            && facts.leader.as_deref() == Some("")
-            && facts.term <= term
-        {
+        let NodeView::Answered(Facts::Raft(facts)) = view else { continue };
+        if facts.term_of_log {
+            let claim = claims.iter().find(|(_, leader)| facts.leader.as_ref() == Some(leader));
+            facts.term = claim.map_or(facts.term, |(term, _)| facts.term.max(*term));
+        } else if facts.leader.as_deref() == Some("") && facts.term <= term {
             if facts.term < term {
                 (facts.index, facts.applied) = (0, 0);
             }
@@ -257,7 +290,8 @@ fn committing(
         };
         memory.catching_up = Some(CatchUp::To(target));
         let applied = answered.iter().filter(|(_, facts)| facts.applied >= target).count();
-        if applied < majority.min(answered.len()) {
+        let with_data = answered.iter().filter(|(_, facts)| facts.has_data()).count();
+        if applied < majority.min(with_data) {
             let words = format!("quorum is back; {applied} voters have applied up to {target}");
             return (Standing::Recovering, words);
         }
@@ -396,7 +430,7 @@ fn rejoined(
             CatchUp::To(index) => index,
             CatchUp::ToBeSeen => facts.index,
         };
-        if facts.applied < target {
+        if facts.applied < target && !facts.arbiter {
             *catch_up = CatchUp::To(target);
             return (
                 Standing::Recovering,
@@ -410,7 +444,8 @@ fn rejoined(
 
 fn lag_max(answered: &[Voter<'_>]) -> Option<u64> {
     let end = answered.iter().map(|(_, facts)| facts.index).max()?;
-    answered.iter().map(|(_, facts)| end.saturating_sub(facts.applied)).max()
+    let with_data = answered.iter().filter(|(_, facts)| !facts.arbiter);
+    with_data.map(|(_, facts)| end.saturating_sub(facts.applied)).max()
 }
 
 /// Where the leader is, if it told us itself, else its id.

@@ -120,6 +120,9 @@ impl Facts {
                 some("term", facts.term),
                 some("index", facts.index),
                 some("applied", facts.applied),
+                facts.committed.map(|committed| format!("a majority has {committed}")),
+                facts.arbiter.then(|| "arbiter".to_owned()),
+                facts.syncing.then(|| "is being brought up to date".to_owned()),
                 (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
             ],
             Self::Postgres(facts) => vec![
@@ -226,8 +229,23 @@ pub struct RaftFacts {
     pub errors: Vec<String>,
     /// The leader itself has answered, through this member: its word counts as the leader's own.
     pub relayed: bool,
+    /// Its term is that of the last entry that it has: its leader's may be a later one.
+    pub term_of_log: bool,
+    /// A leader's word of how much of its log a majority has, where it may lead without one.
+    pub committed: Option<u64>,
+    /// It votes, and never has any data.
+    pub arbiter: bool,
+    /// It votes, and its data does not count for now: it is being brought up to date.
+    pub syncing: bool,
     /// What it tells of the parts of the system, where it has some.
     pub shards: Option<Shards>,
+}
+
+impl RaftFacts {
+    /// What a majority must have may be on this one.
+    pub fn has_data(&self) -> bool {
+        !self.arbiter && !self.syncing
+    }
 }
 
 /// What a member of a group without a leader says of itself and the others.

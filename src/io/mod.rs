@@ -1,11 +1,12 @@
 //! What all parts of the rim share to reach the outside: clocks, secrets, names, connections,
-//! TLS, and clients for AMQP, DNS, gRPC, HTTP, Kafka, MySQL, PostgreSQL and Redis.
+//! TLS, and clients for AMQP, DNS, gRPC, HTTP, Kafka, MongoDB, MySQL, PostgreSQL and Redis.
 //!
 //! Everything here is bounded in time by a [`Deadline`] and in memory by a named limit, and
 //! fails with a [`Failure`] that is classified once, for everybody. No proxy is ever taken from
 //! the environment: a check that goes through a proxy checks the proxy.
 
 pub mod amqp;
+pub mod bson;
 mod certificate;
 mod clock;
 mod contact;
@@ -16,12 +17,14 @@ pub mod http;
 pub mod icmp;
 pub mod kafka;
 mod meter;
+pub mod mongodb;
 pub mod mysql;
 mod net;
 pub mod postgres;
 pub mod program;
 pub mod redis;
 mod resolve;
+mod scram;
 mod secret;
 pub mod sigv4;
 mod stream;

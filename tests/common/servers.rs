@@ -105,6 +105,8 @@ pub fn certificates_until(directory: &Path, (year, month, day): (i32, u8, u8)) -
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         names.extend((1..=8).map(|host| format!("10.77.0.{host}")));
         let mut params = CertificateParams::new(names).unwrap();
+        // Not the CA's own: OpenSSL would take it for self-signed.
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.extended_key_usages = purposes;
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_after = rcgen::date_time_ymd(year, month, day);

@@ -53,6 +53,7 @@ impl Binder<'_> {
                 spec::Cluster::Opensearch(Beside { shared, own }) => {
                     self.search(SearchDialect::Opensearch, &name, shared, own, place);
                 }
+                spec::Cluster::Mongodb(Beside { shared, own }) => self.mongodb(&name, shared, own, place),
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }
         }
@@ -276,13 +277,16 @@ impl Binder<'_> {
                 self.mistakes.error(place, format!("{} is listed twice in `{name}`", member.endpoint));
             }
         }
-        let votes = self.clusters[cluster].kind.votes();
-        match members.len() + self.clusters[cluster].kind.arbitrators() {
+        let kind = &self.clusters[cluster].kind;
+        let votes = kind.votes();
+        let voters = members.iter().filter(|member| !kind.voteless(&member.endpoint)).count();
+        match voters + kind.arbitrators() {
             _ if members.is_empty() => {
                 self.mistakes.error(place, format!("`{name}` has no members"));
                 return;
             }
-            n if n > MEMBERS_MAX => {
+            _ if members.len() > MEMBERS_MAX => {
+                let n = members.len();
                 self.mistakes.error(place, format!("`{name}` has {n} members; at most {MEMBERS_MAX}"));
                 return;
             }

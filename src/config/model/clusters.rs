@@ -70,6 +70,8 @@ pub enum ClusterKind {
     Patroni(PatroniOptions),
     /// Elasticsearch or OpenSearch, over their REST API.
     Search(SearchOptions),
+    /// A MongoDB replica set.
+    Mongodb(MongodbOptions),
 }
 
 impl ClusterKind {
@@ -91,6 +93,7 @@ impl ClusterKind {
             Self::RedisSentinel(_) => "redis_sentinel",
             Self::Patroni(_) => "patroni",
             Self::Search(options) => options.dialect.word(),
+            Self::Mongodb(_) => "mongodb",
         }
     }
 
@@ -102,6 +105,14 @@ impl ClusterKind {
         }
     }
 
+    /// Whether a member is known to have no vote before it was asked.
+    pub fn voteless(&self, endpoint: &Endpoint) -> bool {
+        match (self, endpoint) {
+            (Self::Mongodb(options), Endpoint::Port(address)) => options.without_vote.contains(address),
+            _ => false,
+        }
+    }
+
     /// What its parts are called, and how many of them may be lost, where it is sharded.
     pub fn parts(&self) -> Option<(&'static str, LostMax)> {
         match self {
@@ -110,7 +121,7 @@ impl ClusterKind {
             Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
-            Self::Canary(_) | Self::Dynamodb(_) => None,
+            Self::Canary(_) | Self::Dynamodb(_) | Self::Mongodb(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
             | Self::MysqlGr(_)
@@ -134,7 +145,8 @@ impl ClusterKind {
     pub fn elects(&self) -> bool {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
-            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) | Self::Search(_) => true,
+            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
+            Self::Search(_) | Self::Mongodb(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) => false,
             Self::Canary(_) | Self::Dynamodb(_) => false,
@@ -559,6 +571,50 @@ pub struct RedisSentinelOptions {
 pub struct PatroniOptions {
     /// TLS, where its endpoints are `https`.
     pub access: Access,
+}
+
+/// How to talk to MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongodbOptions {
+    /// What the replica set is called; any by default.
+    pub set: Option<String>,
+    /// Who we are there; without it only what needs no login is asked.
+    pub login: Option<MongodbLogin>,
+    /// Members with `votes: 0`.
+    pub without_vote: Vec<HostPort>,
+    /// What is written must reach a majority of those with data, as with `w: "majority"`.
+    pub majority_writes: bool,
+    /// Over TLS, the servers' names verified; clear text without.
+    pub tls: Option<Access>,
+    /// The budget of a linearizable read.
+    pub linearizable_timeout: Duration,
+}
+
+/// Who logs in to MongoDB.
+#[derive(Clone, Debug)]
+pub struct MongodbLogin {
+    /// The user; a certificate has its own.
+    pub user: Option<String>,
+    /// The password, which a certificate needs not.
+    pub password: Option<SecretRef>,
+    /// The database that the user is defined in.
+    pub database: String,
+    /// How; without, the best that the server has for this user.
+    pub mechanism: Option<MongodbMechanism>,
+}
+
+/// How somebody logs in to MongoDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MongodbMechanism {
+    /// SCRAM-SHA-256.
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
+    /// SCRAM-SHA-1.
+    #[serde(rename = "scram_sha_1")]
+    ScramSha1,
+    /// By the certificate of the connection.
+    X509,
 }
 
 /// How to log in to a Redis server or a Sentinel.

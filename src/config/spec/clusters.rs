@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{CanaryMethod, LostMax, SilentMeans, UnreachableWriter};
+use crate::config::model::{CanaryMethod, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -31,6 +31,7 @@ pub enum Cluster {
     Patroni(Framed<Patroni>),
     Elasticsearch(Framed<Search>),
     Opensearch(Framed<Search>),
+    Mongodb(Framed<Mongodb>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -242,6 +243,21 @@ pub struct RedisSentinel {
 #[serde(deny_unknown_fields)]
 pub struct Patroni {
     pub tls: Option<Tls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Mongodb {
+    pub set: Option<String>,
+    pub user: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
+    pub database: Option<Placed<String>>,
+    pub mechanism: Option<Placed<MongodbMechanism>>,
+    #[serde(default)]
+    pub without_vote: Vec<Placed<String>>,
+    pub majority_writes: Option<bool>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -151,8 +151,6 @@ impl AgentSelf {
             applied: number(&raft.applied_index)?,
             learner: own.is_some_and(|own| own.suffrage != "Voter"),
             errors,
-            relayed: false,
-            shards: None,
             ..RaftFacts::default()
         })
     }

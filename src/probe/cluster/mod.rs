@@ -11,6 +11,7 @@ mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
+mod mongodb;
 mod mysql;
 mod mysql_gr;
 mod patroni;
@@ -86,6 +87,9 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Search(options), Endpoint::Http(url)) => {
             search::status(net, options, url, timeout).await
         }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::status(net, options, address, timeout).await
+        }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::status(net, options, address, timeout).await
         }
@@ -115,6 +119,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::Mongodb(options) => options.login.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
@@ -143,6 +148,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
+            mongodb::linearizable(net, options, address).await
         }
         (ClusterKind::MysqlGr(options), Endpoint::Port(address)) => {
             mysql_gr::linearizable(net, options, address).await

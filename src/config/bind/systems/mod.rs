@@ -4,6 +4,7 @@ mod canary;
 mod consul;
 mod galera;
 mod kafka;
+mod mongodb;
 mod mysql_gr;
 mod patroni;
 mod rabbitmq;

@@ -58,8 +58,6 @@ pub(super) async fn status(
         applied: status.raft_applied_index,
         learner: status.is_learner,
         errors: status.errors.into_iter().take(ERRORS_MAX).collect(),
-        relayed: false,
-        shards: None,
         ..RaftFacts::default()
     }))
 }
