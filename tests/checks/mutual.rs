@@ -70,7 +70,7 @@ async fn a_server_that_demands_a_certificate_gets_it() {
         passes(run(session(ours())).await, "certificate valid for");
         passes(run(talk(ours(), "localhost", Some("200 ok"))).await, "heard `200 ok`");
         passes(run(talk(ours(), "localhost", None)).await, "TLS established in ");
-        fails(run(talk(ours(), "localhost", Some("500"))).await, "it said `HTTP/1.0 200 ok");
+        fails(run(talk(ours(), "localhost", Some("HTTP/1.0 500"))).await, "it said `HTTP/1.0 200 ok");
         fails(run(talk(ours(), "other.example", None)).await, "is not accepted");
         for other in [None, Some(stranger.clone())] {
             let refused = "does not accept our certificate";

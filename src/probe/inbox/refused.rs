@@ -21,6 +21,11 @@ impl Refusals {
         self.0 = Some(Refused { times, at: now, words: words.to_owned() });
     }
 
+    /// There were none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Something was taken in: they are over.
     pub(super) fn forget(&mut self) {
         self.0 = None;

@@ -95,7 +95,10 @@ impl Reporter {
 
     pub(super) fn stand(&self, now: Mono) -> Stand {
         let silent = now.since(self.known.newest.as_ref().map_or(self.known.since, |newest| newest.at));
-        if silent <= self.rule.ttl {
+        // At the start a report may still come; not the first one, if what came was refused.
+        let is_refused = self.known.newest.is_none() && !self.known.refused.is_empty();
+        let is_over = silent > self.rule.ttl;
+        if !is_over && !is_refused {
             return Stand::Stands;
         }
         let (silent, ttl) = (show(silent), show_span(self.rule.ttl));
@@ -106,6 +109,6 @@ impl Reporter {
             None => format!("no report yet, {silent} after the start (one stands for {ttl})"),
         };
         words.push_str(&self.known.refused.words(now));
-        Stand::Silent { words, fails: self.rule.silence == Silence::Fail }
+        Stand::Silent { words, fails: is_over && self.rule.silence == Silence::Fail }
     }
 }

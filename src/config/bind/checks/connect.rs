@@ -63,3 +63,47 @@ impl Binder<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::Source;
+    use crate::config::{CheckKind, Surroundings, parse};
+
+    fn said(check: &str) -> Result<CheckKind, String> {
+        let around = Surroundings { directory: "/etc/x".into(), state: None, runtime: None, processors: 1 };
+        let text = format!(
+            "version: 1\nmode: observe\nsite: {{name: x}}\nlisten: {{dns: [\"127.0.0.1:53\"]}}\nregions:\n  \
+             west: {{layers: {{service: [{check}]}}}}\n"
+        );
+        let (config, _) =
+            parse(&Source::new("c.yaml", text), &around).map_err(|mistakes| mistakes.render(false))?;
+        Ok(config.checks[crate::base::CheckId(0)].kind.clone())
+    }
+
+    #[test]
+    fn a_client_certificate_has_a_key_and_somebody_to_see_it() {
+        let own = Some(("/etc/x/c.pem".into(), "/etc/x/k.pem".into()));
+        let both = "cert: c.pem, key: k.pem";
+        match said(&format!("{{tcp: {{address: \"db.example:5432\", tls: {{{both}}}}}}}")) {
+            Ok(CheckKind::Tcp(check)) => {
+                let tls = check.tls.unwrap();
+                assert_eq!((tls.server_name.as_str(), tls.identity), ("db.example", own.clone()));
+            }
+            other => panic!("{other:?}"),
+        }
+        match said(&format!("{{http: {{url: \"https://a.example/\", {both}}}}}")) {
+            Ok(CheckKind::Http(check)) => assert_eq!(check.identity, own),
+            other => panic!("{other:?}"),
+        }
+        for (check, words) in [
+            ("{tls: {address: \"a.example:443\", cert: c.pem}}", "needs both `cert` and `key`"),
+            ("{http: {url: \"https://a.example/\", key: k.pem}}", "needs both `cert` and `key`"),
+            ("{http: {url: \"http://a.example/\", cert: c.pem, key: k.pem}}", "this URL is in the clear"),
+            ("{grpc: {url: \"http://a.example\", cert: c.pem, key: k.pem}}", "this URL is in the clear"),
+            ("{tcp: {address: \"a.example:1\", tls: true}}", "error"),
+        ] {
+            let why = said(check).map(|kind| format!("{kind:?}")).unwrap_err();
+            assert!(why.contains(words), "{check}: {why}");
+        }
+    }
+}

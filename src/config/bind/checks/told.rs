@@ -248,7 +248,7 @@ mod tests {
             (check("prod", "[alertname]"), named, "`alertname` is not a matcher"),
             (check("prod", "['x!=\"1\"']"), named, "hold for every alert"),
             (check("prod", "[]"), named, "hold for every alert"),
-            (good.clone(), &named.replace("1m", "500ms"), "`repeat_interval` is not between 1s and 7d"),
+            (good.clone(), &named.replace("1m", "500ms"), "`repeat_interval` is not between 1s and 168h"),
         ] {
             let said = said(&layers, more);
             assert!(said.contains(words), "{layers}: {said}");
