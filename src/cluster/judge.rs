@@ -18,9 +18,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Search(_)
         | ClusterKind::Mongodb(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
-        ClusterKind::Canary(_) | ClusterKind::Dynamodb(_) => {
-            canary::judge(cluster, group, round, memory, now)
-        }
+        ClusterKind::Canary(_) => canary::judge(cluster, group, round, memory, now),
         ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)

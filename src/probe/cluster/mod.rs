@@ -7,7 +7,6 @@ pub(super) use api::shown;
 
 mod canary;
 mod consul;
-mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
@@ -63,12 +62,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
-        (ClusterKind::Canary(options), Endpoint::Http(url)) => {
-            canary::status(net, options, url, timeout).await
-        }
-        (ClusterKind::Dynamodb(options), Endpoint::Http(url)) => {
-            dynamodb::status(net, options, url, timeout).await
-        }
+        (ClusterKind::Canary(canary), _) => canary::status(net, canary, member, timeout).await,
         (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
             kafka::status(net, options, address, timeout).await
         }
@@ -125,8 +119,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         | ClusterKind::Postgres(_)
         | ClusterKind::Kafka(_)
         // The round itself is the probe.
-        | ClusterKind::Canary(_)
-        | ClusterKind::Dynamodb(_) => None,
+        | ClusterKind::Canary(_) => None,
     }
 }
 
