@@ -87,14 +87,15 @@ pub(super) fn judge(
     let entitled = round.views.iter().enumerate().filter(|(position, _)| may_vote(position));
     let absent = Absent::count(entitled.map(|(_, view)| view));
     let reached = answered.iter().filter(|(position, _)| may_vote(position)).count();
-    let agreeing =
-        leader.as_ref().map_or(0, |leader| leader.followers.iter().filter(|of| may_vote(of)).count());
+    let followers: Option<BTreeSet<usize>> =
+        leader.as_ref().map(|leader| leader.followers.iter().copied().filter(may_vote).collect());
+    let agreeing = followers.as_ref().map_or(0, BTreeSet::len);
 
     let mut evidence = Evidence {
         voters,
         reached,
         agreeing,
-        margin: margin(&answered, leader.as_ref().map(|leader| &leader.followers), voters, majority),
+        margin: margin(&answered, followers.as_ref(), voters, majority),
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),

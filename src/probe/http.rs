@@ -104,7 +104,7 @@ fn next(hop: &Hop, answer: &Answer) -> Result<Hop, String> {
 }
 
 async fn ask(net: &Net, check: &HttpCheck, hop: &Hop, contact: &mut Contact) -> Result<Answer, Failure> {
-    let at_home = hop.url.origin() == check.url.origin();
+    let at_home = hop.url == check.url || hop.url.origin() == check.url.origin();
     // Who we are is none of a stranger's business.
     let trust = TrustFiles { ca: check.ca.clone(), identity: check.identity.clone().filter(|_| at_home) };
     let headers = headers(check, contact, at_home).await?;
