@@ -41,6 +41,7 @@ pub enum Cluster {
     Cassandra(Framed<Cassandra>),
     Elasticsearch(Framed<Search>),
     Opensearch(Framed<Search>),
+    Vault(Framed<Vault>),
     Mongodb(Framed<Mongodb>),
 }
 
@@ -202,6 +203,14 @@ pub struct Kafka {
     #[serde(default)]
     pub topics: Vec<Placed<String>>,
     pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]
