@@ -76,7 +76,9 @@ impl World {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
                 (letter, ClusterKind::Canary(_) | ClusterKind::Dynamodb(_)) => canary_view(letter),
-                (letter, ClusterKind::Rabbitmq(_)) => peer_view(&letters, member, letter),
+                (letter, ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_)) => {
+                    peer_view(&letters, member, letter)
+                }
                 (letter, ClusterKind::Postgres(_)) => postgres_view(letter),
                 (letter, ClusterKind::Galera(_) | ClusterKind::MysqlGr(_)) => {
                     component_view(&letters, member, letter)

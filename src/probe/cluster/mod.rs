@@ -6,6 +6,7 @@ mod api;
 pub(super) use api::shown;
 
 mod canary;
+mod cockroachdb;
 mod consul;
 mod dynamodb;
 mod etcd;
@@ -21,6 +22,7 @@ mod rabbitmq;
 mod raft_http;
 mod redis;
 mod search;
+mod yugabytedb;
 mod zookeeper;
 
 use std::time::Duration;
@@ -87,6 +89,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Search(options), Endpoint::Http(url)) => {
             search::status(net, options, url, timeout).await
         }
+        (ClusterKind::Cockroachdb(options), Endpoint::Http(url)) => {
+            cockroachdb::status(net, options, url, timeout).await
+        }
+        (ClusterKind::Yugabytedb(options), Endpoint::Http(url)) => {
+            yugabytedb::status(net, options, url, timeout).await
+        }
         (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
             mongodb::status(net, options, address, timeout).await
         }
@@ -119,11 +127,14 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
+        ClusterKind::Cockroachdb(options) => options.sql.as_ref().map(|sql| sql.timeout),
         ClusterKind::Mongodb(options) => options.login.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
         | ClusterKind::Kafka(_)
+        // The leader's lease is one, and every round asks for it.
+        | ClusterKind::Yugabytedb(_)
         // The round itself is the probe.
         | ClusterKind::Canary(_)
         | ClusterKind::Dynamodb(_) => None,
@@ -148,6 +159,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::Cockroachdb(options), Endpoint::Http(url)) => {
+            cockroachdb::linearizable(net, options, url).await
         }
         (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
             mongodb::linearizable(net, options, address).await

@@ -1,6 +1,7 @@
 //! What is particular to each clustered system: one file per system, or per family of them.
 
 mod canary;
+mod cockroachdb;
 mod consul;
 mod galera;
 mod kafka;
@@ -12,6 +13,7 @@ mod nats;
 mod raft_http;
 mod redis_sentinel;
 mod search;
+mod yugabytedb;
 mod zookeeper;
 
 use std::time::Duration;
