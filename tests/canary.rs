@@ -1,5 +1,6 @@
-//! Canaries: over HTTP against a store whose moods the test chooses, and against a local DynamoDB
-//! (dynalite, from npm).
+//! Canaries: over HTTP against a store whose moods the test chooses and against a real Consul, by SQL,
+//! in Redis and in etcd against real servers, by a program, and against a local DynamoDB (dynalite,
+//! from npm).
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
 
 mod common;
@@ -16,7 +17,9 @@ use pointsman::probe::cluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use common::{Program, Scratch, config, find, lacks, ports, until};
+use common::etcd::Etcd;
+use common::postgres::Postgres;
+use common::{Program, Scratch, config, find, find_foreign, lacks, ports, until, until_async};
 
 const TIMEOUT: Duration = Duration::from_millis(800);
 
@@ -197,16 +200,409 @@ async fn a_local_dynamodb() {
         .unwrap();
     eprintln!("{}", String::from_utf8_lossy(&made.stdout));
     let passed = NodeView::Answered(Facts::Canary(CanaryFacts::Passed));
-    common::until_async("the table to be there", Duration::from_secs(10), async || {
-        ask(&config).await == passed
-    })
-    .await;
+    until_async("the table to be there", Duration::from_secs(10), async || ask(&config).await == passed)
+        .await;
     assert_eq!(ask(&config).await, passed);
     dynalite.signal(rustix::process::Signal::STOP);
     assert_eq!(ask(&config).await, NodeView::Answered(Facts::Canary(CanaryFacts::Hung)));
     dynalite.signal(rustix::process::Signal::CONT);
-    common::until_async("dynalite to go on", Duration::from_secs(10), async || ask(&config).await == passed)
-        .await;
+    until_async("dynalite to go on", Duration::from_secs(10), async || ask(&config).await == passed).await;
     dynalite.kill();
     assert!(matches!(ask(&config).await, NodeView::Refused(_)));
+}
+
+// ── what all of them share ──
+
+fn passed() -> NodeView {
+    NodeView::Answered(Facts::Canary(CanaryFacts::Passed))
+}
+
+fn hung() -> NodeView {
+    NodeView::Answered(Facts::Canary(CanaryFacts::Hung))
+}
+
+#[track_caller]
+fn failed(view: &NodeView, because: &str) {
+    let as_told =
+        matches!(view, NodeView::Answered(Facts::Canary(CanaryFacts::Failed(why))) if why.contains(because));
+    assert!(as_told, "{view:?}");
+}
+
+#[track_caller]
+fn read_only(view: &NodeView, because: &str) {
+    let as_told = matches!(view, NodeView::Answered(Facts::Canary(CanaryFacts::ReadOnly(why))) if why.contains(because));
+    assert!(as_told, "{view:?}");
+}
+
+#[track_caller]
+fn denied(view: &NodeView, because: &str) {
+    assert!(matches!(view, NodeView::Denied(why) if why.contains(because)), "{view:?}");
+}
+
+async fn until_passed(config: &Config) {
+    until_async("the canary to pass", Duration::from_secs(20), async || ask(config).await == passed()).await;
+}
+
+fn secret(scratch: &Scratch, name: &str, value: &str) -> String {
+    let file = scratch.path().join(name);
+    std::fs::write(&file, value).unwrap();
+    format!("{{file: {}}}", file.display())
+}
+
+// ── by PostgreSQL's protocol ──
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_in_every_state() {
+    let Some(mut server) = Postgres::primary("canary") else { return };
+    let scratch = Scratch::new("canary-postgres");
+    let system = |port: u16| {
+        format!(
+            "    canary_postgres:
+      inside: {{eu: [\"host=127.0.0.1 port={port} user=pointsman dbname=postgres\"]}}
+      password: {}",
+            secret(&scratch, "points", "points")
+        )
+    };
+    let config = configured(&system(server.port), scratch.path());
+    // Our own mistakes.
+    let view = ask(&config).await;
+    assert!(matches!(&view, NodeView::Rubbish(why) if why.contains("pointsman_canary")), "{view:?}");
+    server.sql("CREATE TABLE pointsman_canary (site text PRIMARY KEY, written_at_ms bigint NOT NULL)");
+    denied(&ask(&config).await, "permission denied");
+    server.sql("GRANT SELECT, INSERT, UPDATE ON pointsman_canary TO pointsman");
+    for _ in 0..3 {
+        assert_eq!(ask(&config).await, passed());
+    }
+    assert_eq!(server.sql("SELECT count(*), min(site) FROM pointsman_canary").trim(), "1|fra1");
+
+    // A standby brings back what the primary wrote, and takes no writes.
+    let standby = server.standby("standby");
+    server.wait_for(&standby);
+    let there = configured(&system(standby.port), scratch.path());
+    read_only(&ask(&there).await, "read-only transaction");
+    drop(standby);
+
+    // A commit that waits for a standby that is not there hangs; what it leaves behind is bounded.
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    server.sql("SELECT pg_reload_conf()");
+    until_async("the commit to hang", Duration::from_secs(10), async || ask(&config).await == hung()).await;
+    for _ in 0..4 {
+        assert_eq!(ask(&config).await, hung());
+    }
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pointsman canary'";
+    until("the server to give up on all but one", Duration::from_secs(5), || server.sql(left).trim() == "1");
+    server.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    server.sql("SELECT pg_reload_conf()");
+    until_passed(&config).await;
+
+    // Somebody else holds the row.
+    let holder = server.psql("BEGIN; UPDATE pointsman_canary SET written_at_ms = 0; SELECT pg_sleep(60)");
+    until_async("the row to be held", Duration::from_secs(10), async || ask(&config).await == hung()).await;
+    drop(holder);
+    server.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()",
+    );
+    until_passed(&config).await;
+
+    // A trigger that puts an old value in: what is brought back is old.
+    server.sql(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql
+         AS 'BEGIN NEW.written_at_ms = NEW.written_at_ms - 5000; RETURN NEW; END';
+         CREATE TRIGGER keep BEFORE UPDATE ON pointsman_canary FOR EACH ROW EXECUTE FUNCTION keep()",
+    );
+    failed(&ask(&config).await, "brings back what was written 5s before");
+    server.sql("DROP TRIGGER keep ON pointsman_canary");
+    assert_eq!(ask(&config).await, passed());
+
+    server.sql("ALTER ROLE pointsman PASSWORD 'other'");
+    denied(&ask(&config).await, "password authentication failed");
+    server.sql("ALTER ROLE pointsman PASSWORD 'points'");
+    server.pause();
+    assert_eq!(ask(&config).await, hung());
+    server.resume();
+    until_passed(&config).await;
+    server.kill();
+    assert!(matches!(ask(&config).await, NodeView::Refused(_)));
+}
+
+// ── by MySQL's protocol ──
+
+struct Mariadb {
+    program: Program,
+    client: PathBuf,
+    scratch: Scratch,
+    port: u16,
+}
+
+impl Mariadb {
+    /// A server of its own with a user. `None`: not installed.
+    fn start() -> Option<Self> {
+        let server = find("mariadbd", "mariadb-server", &["/usr/sbin"])?;
+        let client = find("mariadb", "mariadb-client", &[])?;
+        let install = find("mariadb-install-db", "mariadb-server", &[])?;
+        let (scratch, port) = (Scratch::new("mariadb"), ports::free());
+        let data = format!("--datadir={}/data", scratch.path().display());
+        let installed = Command::new(install)
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"])
+            .args(["--user=root", &data])
+            .output()
+            .unwrap();
+        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        let mut command = Command::new(server);
+        command.args([
+            "--no-defaults",
+            "--user=root",
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            &data,
+        ]);
+        command.args([
+            "--innodb-buffer-pool-size=32M",
+            "--innodb-log-file-size=16M",
+            &format!("--port={port}"),
+        ]);
+        command.arg(format!("--socket={}/s", scratch.path().display()));
+        command.arg(format!("--pid-file={}/pid", scratch.path().display()));
+        let program = Program::start(&mut command, "mariadbd", &scratch.path().join("log"));
+        let mariadb = Self { program, client, scratch, port };
+        until("MariaDB to answer", Duration::from_secs(60), || mariadb.try_sql("SELECT 1"));
+        mariadb.sql("CREATE DATABASE pointsman; CREATE USER canary@'%' IDENTIFIED BY 'tw33t'");
+        Some(mariadb)
+    }
+
+    fn command(&self, sql: &str) -> Command {
+        let mut command = Command::new(&self.client);
+        command.args(["--no-defaults", "-uroot", "-Nse", sql]);
+        command.arg(format!("--socket={}/s", self.scratch.path().display()));
+        command
+    }
+
+    fn try_sql(&self, sql: &str) -> bool {
+        self.command(sql).output().unwrap().status.success()
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        let output = self.command(sql).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mariadb_in_every_state() {
+    let Some(mut server) = Mariadb::start() else { return };
+    let scratch = Scratch::new("canary-mysql");
+    let system = format!(
+        "    canary_mysql:
+      inside: {{eu: [\"127.0.0.1:{}\"]}}
+      user: canary
+      password: {}
+      table: pointsman.canary",
+        server.port,
+        secret(&scratch, "password", "tw33t")
+    );
+    let config = configured(&system, scratch.path());
+    denied(&ask(&config).await, "1142");
+    server.sql("CREATE TABLE pointsman.canary (site varchar(63) PRIMARY KEY, written_at_ms bigint NOT NULL)");
+    server.sql("GRANT SELECT, INSERT, UPDATE ON pointsman.canary TO canary@'%'");
+    for _ in 0..3 {
+        assert_eq!(ask(&config).await, passed());
+    }
+    assert_eq!(server.sql("SELECT count(*), min(site) FROM pointsman.canary"), "1\tfra1");
+
+    server.sql("SET GLOBAL read_only = 1");
+    read_only(&ask(&config).await, "error 1290");
+    server.sql("SET GLOBAL read_only = 0");
+    assert_eq!(ask(&config).await, passed());
+
+    // Somebody else holds the row, as a commit that waits for a group does.
+    let hold = "BEGIN; UPDATE pointsman.canary SET written_at_ms = 0; SELECT sleep(60)";
+    let holder = Program::start(&mut server.command(hold), "mariadb", &scratch.path().join("holder"));
+    until_async("the row to be held", Duration::from_secs(10), async || ask(&config).await == hung()).await;
+    for _ in 0..3 {
+        assert_eq!(ask(&config).await, hung());
+    }
+    // The server gives up, by itself, on those who hung up.
+    let left = "SELECT count(*) FROM information_schema.processlist WHERE user = 'canary'";
+    until("no session to be left", Duration::from_secs(10), || server.sql(left) == "0");
+    let id = server.sql("SELECT id FROM information_schema.processlist WHERE info LIKE '%sleep(60)'");
+    server.sql(&format!("KILL {id}"));
+    drop(holder);
+    until_passed(&config).await;
+
+    server.sql("SET PASSWORD FOR canary@'%' = PASSWORD('other')");
+    denied(&ask(&config).await, "Access denied");
+    server.sql("SET PASSWORD FOR canary@'%' = PASSWORD('tw33t')");
+    server.program.signal(rustix::process::Signal::STOP);
+    assert_eq!(ask(&config).await, hung());
+    server.program.signal(rustix::process::Signal::CONT);
+    until_passed(&config).await;
+    server.program.kill();
+    assert!(matches!(ask(&config).await, NodeView::Refused(_)));
+}
+
+// ── in Redis ──
+
+fn redis(scratch: &Scratch, port: u16, more: &[&str]) -> Option<Program> {
+    let server = find("redis-server", "redis-server", &[])?;
+    let directory = scratch.path().join(port.to_string());
+    std::fs::create_dir_all(&directory).unwrap();
+    let mut command = Command::new(server);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&directory);
+    command.args(["--requirepass", "s3cret", "--masterauth", "s3cret", "--repl-diskless-sync-delay", "0"]);
+    command.args(more);
+    let program = Program::start(&mut command, "redis", &directory.join("log"));
+    until("Redis to listen", Duration::from_secs(10), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    Some(program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_with_and_without_its_replica() {
+    let scratch = Scratch::new("canary-redis");
+    let (first, second) = (ports::free(), ports::free());
+    let Some(mut master) = redis(&scratch, first, &[]) else { return };
+    let replica = redis(&scratch, second, &["--replicaof", "127.0.0.1", &first.to_string()]).unwrap();
+    let of = |port: u16, replicas: u32| {
+        let system = format!(
+            "    canary_redis:
+      inside: {{eu: [\"127.0.0.1:{port}\"]}}
+      replicas: {replicas}
+      password: {}",
+            secret(&scratch, "password", "s3cret")
+        );
+        configured(&system, scratch.path())
+    };
+    let (with, without) = (of(first, 1), of(first, 0));
+    until_passed(&with).await;
+    read_only(&ask(&of(second, 1)).await, "READONLY");
+    // The replica is cut off: the master goes on saying OK and gives back what it took.
+    replica.signal(rustix::process::Signal::STOP);
+    failed(&ask(&with).await, "0 of 1 replicas");
+    assert_eq!(ask(&without).await, passed(), "this is what `replicas: 0` is worth");
+    replica.signal(rustix::process::Signal::CONT);
+    until_passed(&with).await;
+    // One that is told to take no writes without replicas says so itself.
+    let cli = |words: &[&str]| {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &first.to_string(), "-a", "s3cret", "--no-auth-warning"]).args(words);
+        assert!(command.output().unwrap().status.success(), "{words:?}");
+    };
+    cli(&["CONFIG", "SET", "min-replicas-to-write", "3"]);
+    failed(&ask(&with).await, "NOREPLICAS");
+    cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    until_passed(&with).await;
+    std::fs::write(scratch.path().join("password"), "wrong").unwrap();
+    denied(&ask(&with).await, "WRONGPASS");
+    std::fs::write(scratch.path().join("password"), "s3cret").unwrap();
+    master.signal(rustix::process::Signal::STOP);
+    assert_eq!(ask(&with).await, hung());
+    master.signal(rustix::process::Signal::CONT);
+    until_passed(&with).await;
+    master.kill();
+    assert!(matches!(ask(&with).await, NodeView::Refused(_)));
+}
+
+// ── in etcd ──
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_with_users_and_without_room() {
+    let Some(mut etcd) = Etcd::start_small(3) else { return };
+    etcd.enable_auth(&["probe:points"], "readwrite", "pointsman/canary/fra1");
+    let scratch = Scratch::new("canary-etcd");
+    let system = format!(
+        "    canary_etcd:
+      inside: {{eu: [{:?}]}}
+      username: probe
+      password: {}",
+        etcd.url(0),
+        secret(&scratch, "password", "points")
+    );
+    let config = configured(&system, scratch.path());
+    let (_, group) = config.groups.iter().next().unwrap();
+    let net = Net::new();
+    let ask = async || {
+        let patience = Duration::from_secs(3);
+        cluster::views(&net, &config.clusters[group.cluster], group, patience).await.remove(0)
+    };
+    let before = etcd.logins(0);
+    for _ in 0..4 {
+        assert_eq!(ask().await, passed());
+    }
+    assert_eq!(etcd.logins(0), before + 1, "one token for all");
+    // Without room for a write it still reads, and says that it is well.
+    let ballast = "x".repeat(100_000);
+    let root = |words: &[&str]| {
+        let whole: Vec<&str> = ["--user", "root:secret"].into_iter().chain(words.iter().copied()).collect();
+        etcd.ctl(0, &whole).0
+    };
+    let full = (0..200).any(|n| !root(&["put", &format!("ballast{n}"), &ballast]));
+    assert!(full && root(&["get", "ballast0", "--keys-only"]));
+    failed(&ask().await, "database space exceeded");
+    // The others are gone.
+    etcd.kill(1);
+    etcd.kill(2);
+    until_async("the write to fail, or to hang", Duration::from_secs(15), async || {
+        matches!(ask().await, NodeView::Answered(Facts::Canary(CanaryFacts::Hung)))
+    })
+    .await;
+}
+
+// ── by a program ──
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_tells_by_its_end() {
+    let scratch = Scratch::new("canary-exec");
+    let program = scratch.path().join("canary.sh");
+    std::fs::write(
+        &program,
+        "#!/bin/sh\n[ \"$1\" = \"$POINTSMAN_MEMBER\" ] || exit 3\ncase $1 in\nwell) ;;\n\
+         lost) echo 'no majority'; exit 1 ;;\nhangs) sleep 30 ;;\n*) echo 'no idea'; exit 3 ;;\nesac\n",
+    )
+    .unwrap();
+    let of = |member: &str| {
+        let system = format!(
+            "    canary_exec:
+      inside: {{eu: [{member:?}]}}
+      argv: [/bin/sh, {:?}, \"{{member}}\"]",
+            program.display()
+        );
+        configured(&system, scratch.path())
+    };
+    assert_eq!(ask(&of("well")).await, passed());
+    failed(&ask(&of("lost")).await, "exited with 1");
+    failed(&ask(&of("lost")).await, "no majority");
+    assert_eq!(ask(&of("hangs")).await, hung());
+    for odd in ["odd", "; exit 0", "$(true)"] {
+        let view = ask(&of(odd)).await;
+        assert!(matches!(&view, NodeView::Unmeasured(why) if why.contains("no idea")), "{odd}: {view:?}");
+    }
+}
+
+// ── over HTTP, in a real store ──
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: part of `make test-long`"]
+async fn a_key_of_consul() {
+    let Some(consul) = find_foreign("consul", "consul 1.8.7 of Debian 11") else { return };
+    let scratch = Scratch::new("canary-consul");
+    let [http, server, serf] = [ports::free(), ports::free(), ports::free()].map(|port| port.to_string());
+    let mut command = Command::new(consul);
+    command.args(["agent", "-server", "-bootstrap-expect", "1", "-bind", "127.0.0.1", "-dns-port", "-1"]);
+    command.args(["-http-port", &http, "-server-port", &server, "-serf-lan-port", &serf]);
+    command.args(["-serf-wan-port", "-1", "-data-dir"]).arg(scratch.path().join("data"));
+    let server = Program::start(&mut command, "consul", &scratch.path().join("log"));
+    let system = format!(
+        "    canary:
+      inside: {{eu: [\"http://127.0.0.1:{http}/v1/kv/pointsman\"]}}
+      read_query: consistent&raw"
+    );
+    let config = configured(&system, scratch.path());
+    until_passed(&config).await;
+    server.signal(rustix::process::Signal::STOP);
+    assert_eq!(ask(&config).await, hung());
+    server.signal(rustix::process::Signal::CONT);
+    until_passed(&config).await;
 }

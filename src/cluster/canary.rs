@@ -3,7 +3,7 @@
 //! For systems that tell nothing of their quorum. Each member is a way in: the endpoint of a
 //! region, mostly.
 //! 1. What passes proves that this way in can write, whatever is said elsewhere.
-//! 2. A definite refusal, or silence of a member that took the question, is a failure once it has
+//! 2. A definite refusal (one that says it takes no writes at all is `read_only`), or silence of a member that took the question, is a failure once it has
 //!    lasted for the time to truth. Until then nothing is known: a write that timed out may have
 //!    been done all the same, and one is not worth a failover.
 //! 3. A connection that is refused counts as a failure only of a way in that once was seen well.
@@ -83,7 +83,9 @@ fn way_in(
     let failures: Vec<String> = ways
         .iter()
         .filter_map(|(place, view)| match view {
-            NodeView::Answered(Facts::Canary(CanaryFacts::Failed(why))) => Some(why.clone()),
+            NodeView::Answered(Facts::Canary(CanaryFacts::Failed(why) | CanaryFacts::ReadOnly(why))) => {
+                Some(why.clone())
+            }
             NodeView::Answered(Facts::Canary(CanaryFacts::Hung)) => {
                 Some(format!("a write or its read hangs at {place}"))
             }
@@ -95,8 +97,12 @@ fn way_in(
         // One that is denied, or silent, may be as well as ever.
         Some(why) if failures.len() == ways.len() => {
             let since = now.since(*memory.cut_off.entry(region).or_insert(now));
+            let read_only =
+                |view: &NodeView| matches!(view, NodeView::Answered(Facts::Canary(CanaryFacts::ReadOnly(_))));
             match since <= truth {
                 true => (Standing::Electing, format!("{why}, for {}", show_span(since))),
+                // All of them: else one that should take writes does not.
+                false if ways.iter().all(|(_, view)| read_only(view)) => (Standing::ReadOnly, why.clone()),
                 false => (Standing::NoQuorum, why.clone()),
             }
         }
@@ -127,7 +133,7 @@ mod tests {
     use crate::base::GroupId;
     use crate::cluster::bench::{self, SECOND};
     use crate::cluster::judge;
-    use crate::config::{CanaryOptions, ClusterKind, Endpoint, Member};
+    use crate::config::{Canary, CanaryOptions, ClusterKind, Endpoint, Member};
 
     struct Bench {
         cluster: Cluster,
@@ -143,20 +149,23 @@ mod tests {
                 endpoint: Endpoint::Http(format!("http://m{n}/canary").parse().unwrap()),
             });
             Self {
-                cluster: bench::cluster(ClusterKind::Canary(CanaryOptions::default())),
+                cluster: bench::cluster(ClusterKind::Canary(Box::new(
+                    Canary::Http(CanaryOptions::default()),
+                ))),
                 group: bench::group(members, false),
                 memory: Memory::well(),
                 now: Mono(100 * SECOND),
             }
         }
 
-        /// One round: `p`assed, `f`ailed, `h`ung, `x` refused, `-` silent, `?` denied.
+        /// One round: `p`assed, `f`ailed, `r`ead-only, `h`ung, `x` refused, `-` silent, `?` denied.
         fn round(&mut self, states: &str) -> Judgement {
             self.now = self.now + SECOND;
             let canary = |facts| NodeView::Answered(Facts::Canary(facts));
             let views = states.chars().map(|state| match state {
                 'p' => canary(CanaryFacts::Passed),
                 'f' => canary(CanaryFacts::Failed("503".into())),
+                'r' => canary(CanaryFacts::ReadOnly("read-only".into())),
                 'h' => canary(CanaryFacts::Hung),
                 'x' => NodeView::Refused("refused".into()),
                 '?' => NodeView::Denied("denied".into()),
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_combination_of_three_regions() {
-        let letters = ['p', 'f', 'h', 'x', '-', '?'];
+        let letters = ['p', 'f', 'r', 'h', 'x', '-', '?'];
         for code in 0..letters.len().pow(3) {
             let states: String =
                 (0..3u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
@@ -187,12 +196,15 @@ mod tests {
                 (1.., ..) => Standing::Degraded,
                 (0, _, 1..) => Standing::Unknown,
                 (0, 1.., 0) => Standing::Unreachable,
+                // The best of them.
+                _ if count("r") > 0 => Standing::ReadOnly,
                 _ => Standing::NoQuorum,
             };
             assert_eq!(judged.verdict, expected, "{states}: {}", judged.reason);
             for (n, state) in states.chars().enumerate() {
                 let own = match state {
                     'p' => Standing::Quorum,
+                    'r' => Standing::ReadOnly,
                     'f' | 'h' | 'x' => Standing::NoQuorum,
                     '-' => Standing::Unreachable,
                     _ => Standing::Unknown,
@@ -204,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_write_that_timed_out_once_is_no_failure() {
-        for failing in ["h", "f", "x"] {
+        for failing in ["h", "f", "x", "r"] {
             let mut bench = Bench::new(&[0]);
             for _ in 0..6 {
                 assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
@@ -213,7 +225,8 @@ mod tests {
             for _ in 0..6 {
                 assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
             }
-            assert_eq!(bench.round(failing).verdict, Standing::NoQuorum, "{failing}");
+            let lost = if failing == "r" { Standing::ReadOnly } else { Standing::NoQuorum };
+            assert_eq!(bench.round(failing).verdict, lost, "{failing}");
             // What cannot be measured does not count towards it.
             assert_eq!(bench.round("?").verdict, Standing::Unknown);
             assert_eq!(bench.round(failing).verdict, Standing::Electing, "{failing}");
@@ -225,6 +238,8 @@ mod tests {
         let mut bench = Bench::new(&[0, 0]);
         assert_eq!(bench.settled("fp").regions[&RegionId(0)].0, Standing::Quorum);
         assert_eq!(bench.settled("ff").regions[&RegionId(0)].0, Standing::NoQuorum);
+        assert_eq!(bench.settled("rr").regions[&RegionId(0)].0, Standing::ReadOnly);
+        assert_eq!(bench.settled("rf").regions[&RegionId(0)].0, Standing::NoQuorum);
         assert_eq!(bench.settled("f?").regions[&RegionId(0)].0, Standing::Unknown);
     }
 

@@ -58,6 +58,7 @@ impl NodeView {
             Self::Answered(Facts::Peer(_)) => "alone",
             Self::Answered(Facts::Canary(CanaryFacts::Passed)) => "passes",
             Self::Answered(Facts::Canary(CanaryFacts::Failed(_))) => "fails",
+            Self::Answered(Facts::Canary(CanaryFacts::ReadOnly(_))) => "read-only",
             Self::Answered(Facts::Canary(CanaryFacts::Hung)) => "hangs",
             Self::Answered(Facts::Component(facts)) => match (&facts.view, facts.ready) {
                 (None, _) => "outside",
@@ -136,7 +137,7 @@ impl Facts {
                 some("system", facts.system),
             ],
             Self::Canary(CanaryFacts::Passed) => vec![Some("a write came back".to_owned())],
-            Self::Canary(CanaryFacts::Failed(why)) => vec![Some(why.clone())],
+            Self::Canary(CanaryFacts::Failed(why) | CanaryFacts::ReadOnly(why)) => vec![Some(why.clone())],
             Self::Canary(CanaryFacts::Hung) => vec![Some("a write or its read hangs".to_owned())],
             Self::Peer(facts) => vec![
                 Some(format!("is {}", facts.member)),
@@ -207,6 +208,8 @@ pub enum CanaryFacts {
     Passed,
     /// A definite answer: it could not, or brings back something old.
     Failed(String),
+    /// A definite answer: it takes no writes here, and says so.
+    ReadOnly(String),
     /// It took the question and did not answer: the write may have been done all the same.
     Hung,
 }

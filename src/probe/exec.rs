@@ -13,14 +13,24 @@ use crate::io::program::{Ended, NotRun, run};
 use crate::io::{Contact, Failure, Net, read_secret, show};
 
 pub(super) async fn probe(net: &Net, check: &ExecCheck, contact: &mut Contact) -> Finding {
-    launch(net, check, contact).await.unwrap_or_else(finding)
+    match launch(net, check, &[], contact).await {
+        Ok(ended) => judge(check, &ended, contact),
+        Err(failure) => finding(failure),
+    }
 }
 
-async fn launch(net: &Net, check: &ExecCheck, contact: &mut Contact) -> Result<Finding, Failure> {
+/// Runs the program to its end, or to that of the contact; `more` goes into its environment.
+pub(super) async fn launch(
+    net: &Net,
+    check: &ExecCheck,
+    more: &[(&str, &str)],
+    contact: &mut Contact,
+) -> Result<Ended, Failure> {
     let Some((program, arguments)) = check.argv.split_first() else {
         return Err(Failure::unmeasured("there is no program to run"));
     };
-    let mut environment = Vec::new();
+    let mut environment: Vec<(String, String)> =
+        more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     for (name, value) in &check.env {
         let value = match value {
             HeaderValue::Plain(text) => text.clone(),
@@ -43,10 +53,11 @@ async fn launch(net: &Net, check: &ExecCheck, contact: &mut Contact) -> Result<F
         NotRun::Wait(why) => Failure::unmeasured(format!("cannot tell how `{program}` ended: {why}")),
     })?;
     contact.note("end", || ended.words(budget));
-    Ok(judge(check, &ended, contact))
+    Ok(ended)
 }
 
-fn judge(check: &ExecCheck, ended: &Ended, contact: &Contact) -> Finding {
+/// What an end means.
+pub(super) fn judge(check: &ExecCheck, ended: &Ended, contact: &Contact) -> Finding {
     let name = &ended.name;
     let Some(status) = ended.status else {
         let budget = show(contact.budget());

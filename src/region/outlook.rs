@@ -62,7 +62,8 @@ impl Outlook {
         }
         for group in config.groups.values() {
             for member in &group.members {
-                hosts[member.region.position()].insert(plain(host_of_member(&member.endpoint)));
+                let host = host_of_member(&member.endpoint).map(plain);
+                hosts[member.region.position()].extend(host);
             }
         }
         // Regions that are probed at one address share its fate, and so does what shares with them.
@@ -112,6 +113,9 @@ impl Outlook {
         for (id, group) in config.groups.iter() {
             for member in &group.members {
                 let Some(number) = of_region[member.region.position()] else { continue };
+                if host_of_member(&member.endpoint).is_none() {
+                    continue;
+                }
                 let schedule = &config.clusters[group.cluster].schedule;
                 groups.insert((id, member.region), target(Who::Witness(number), schedule));
             }
@@ -183,12 +187,14 @@ fn host_of(kind: &CheckKind) -> Option<&str> {
     }
 }
 
-fn host_of_member(endpoint: &Endpoint) -> &str {
+fn host_of_member(endpoint: &Endpoint) -> Option<&str> {
     match endpoint {
-        Endpoint::Http(url) => url.host_str().unwrap_or_default(),
-        Endpoint::Postgres(target) => &target.address.host,
-        Endpoint::Port(at) => &at.host,
-        Endpoint::Redis(target) => &target.address.host,
+        Endpoint::Http(url) => url.host_str(),
+        Endpoint::Postgres(target) => Some(&target.address.host),
+        Endpoint::Port(at) => Some(&at.host),
+        Endpoint::Redis(target) => Some(&target.address.host),
+        // What a program says came another way.
+        Endpoint::Named(_) => None,
     }
 }
 

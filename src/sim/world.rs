@@ -75,7 +75,7 @@ impl World {
             match (letter, kind) {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
-                (letter, ClusterKind::Canary(_) | ClusterKind::Dynamodb(_)) => canary_view(letter),
+                (letter, ClusterKind::Canary(_)) => canary_view(letter),
                 (letter, ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_)) => {
                     peer_view(&letters, member, letter)
                 }
@@ -182,10 +182,11 @@ fn peer_view(letters: &str, member: usize, letter: char) -> NodeView {
     }
 }
 
-/// `n` takes a write and never answers.
+/// `n` takes a write and never answers; `r` says that it takes none.
 fn canary_view(letter: char) -> NodeView {
     match letter {
         'n' => NodeView::Answered(Facts::Canary(CanaryFacts::Hung)),
+        'r' => NodeView::Answered(Facts::Canary(CanaryFacts::ReadOnly("read-only".to_owned()))),
         '-' => NodeView::Silent("no answer".to_owned()),
         _ => NodeView::Answered(Facts::Canary(CanaryFacts::Passed)),
     }

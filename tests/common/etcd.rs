@@ -14,6 +14,7 @@ pub struct Etcd {
     binary: PathBuf,
     scratch: Scratch,
     tls: Option<Tls>,
+    more: &'static [&'static str],
     /// Needed as long as the cluster lives.
     certificates: Option<Scratch>,
 }
@@ -48,26 +49,37 @@ impl Etcd {
     pub fn start_tls_of(size: usize, binary: PathBuf) -> Option<Self> {
         let scratch = Scratch::new("etcd-tls");
         let tls = super::servers::certificates(scratch.path());
-        let mut etcd =
-            Self::start_as(size, binary, Some(Tls { ca: tls.ca, server: tls.server, client: tls.client }))?;
+        let tls = Tls { ca: tls.ca, server: tls.server, client: tls.client };
+        let mut etcd = Self::start_as(size, binary, Some(tls), &[])?;
         etcd.certificates = Some(scratch);
         Some(etcd)
     }
 
     /// The same without TLS, of another etcd than Debian's.
     pub fn start_of(size: usize, binary: PathBuf) -> Option<Self> {
-        Self::start_as(size, binary, None)
+        Self::start_as(size, binary, None, &[])
+    }
+
+    /// The same, of members that take in a few megabytes and no more.
+    pub fn start_small(size: usize) -> Option<Self> {
+        let binary = find("etcd", "etcd-server", &[])?;
+        Self::start_as(size, binary, None, &["--quota-backend-bytes", "4000000"])
     }
 
     fn start_with(size: usize, tls: Option<Tls>) -> Option<Self> {
-        Self::start_as(size, find("etcd", "etcd-server", &[])?, tls)
+        Self::start_as(size, find("etcd", "etcd-server", &[])?, tls, &[])
     }
 
-    fn start_as(size: usize, binary: PathBuf, tls: Option<Tls>) -> Option<Self> {
+    fn start_as(
+        size: usize,
+        binary: PathBuf,
+        tls: Option<Tls>,
+        more: &'static [&'static str],
+    ) -> Option<Self> {
         find("etcdctl", "etcd-client", &[])?;
         let members = (0..size).map(|_| Member { client: ports::free(), peer: ports::free(), program: None });
         let (members, scratch) = (members.collect(), Scratch::new("etcd"));
-        let mut etcd = Self { members, binary, scratch, tls, certificates: None };
+        let mut etcd = Self { members, binary, scratch, tls, more, certificates: None };
         for n in 0..size {
             etcd.start_member(n);
         }
@@ -96,7 +108,8 @@ impl Etcd {
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &cluster.join(","), "--initial-cluster-token", &self.token()])
             .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
-            .args(["--logger", "zap", "--log-level", "warn", "--unsafe-no-fsync"]);
+            .args(["--logger", "zap", "--log-level", "warn", "--unsafe-no-fsync"])
+            .args(self.more);
         if let Some(tls) = &self.tls {
             command
                 .arg("--cert-file")

@@ -39,6 +39,21 @@ impl Binder<'_> {
                 spec::Cluster::Postgres(Beside { shared, own }) => self.postgres(&name, shared, own, place),
                 spec::Cluster::Canary(Beside { shared, own }) => self.canary(&name, shared, own, place),
                 spec::Cluster::Dynamodb(Beside { shared, own }) => self.dynamodb(&name, shared, own, place),
+                spec::Cluster::CanaryExec(Beside { shared, own }) => {
+                    self.canary_exec(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryPostgres(Beside { shared, own }) => {
+                    self.canary_postgres(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryMysql(Beside { shared, own }) => {
+                    self.canary_mysql(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryRedis(Beside { shared, own }) => {
+                    self.canary_redis(&name, shared, own, place);
+                }
+                spec::Cluster::CanaryEtcd(Beside { shared, own }) => {
+                    self.canary_etcd(&name, shared, own, place);
+                }
                 spec::Cluster::Kafka(Beside { shared, own }) => self.kafka(&name, shared, own, place),
                 spec::Cluster::Rabbitmq(Beside { shared, own }) => self.rabbitmq(&name, shared, own, place),
                 spec::Cluster::Galera(Beside { shared, own }) => self.galera(&name, shared, own, place),
@@ -289,7 +304,7 @@ impl Binder<'_> {
     }
 
     /// A libpq connection string (PostgreSQL, "Connection Strings"): `host=… port=… user=…`.
-    fn postgres_target(&mut self, text: &Placed<String>) -> Option<Endpoint> {
+    pub(super) fn postgres_target(&mut self, text: &Placed<String>) -> Option<Endpoint> {
         let problem = |binder: &mut Self, message: String, help: &str| {
             binder.mistakes.error(&text.place, message).help(help);
         };

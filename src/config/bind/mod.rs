@@ -115,6 +115,8 @@ struct Binder<'a> {
     /// Names that stand in the file, whether or not they could be read: (section, name).
     declared: HashSet<(&'static str, String)>,
     defaults: Schedule,
+    /// The name of this site.
+    site: String,
     clusters: Named<ClusterId, Cluster>,
     groups: Named<GroupId, Group>,
     regions: Named<RegionId, Region>,
@@ -144,6 +146,7 @@ impl<'a> Binder<'a> {
             mistakes,
             declared,
             defaults: Schedule::DEFAULT,
+            site: String::new(),
             clusters: Named::default(),
             groups: Named::default(),
             regions: Named::default(),
@@ -161,6 +164,7 @@ impl<'a> Binder<'a> {
                 .help("write `version: 1`");
         }
         let (site, sites) = file.site.map_or_else(Default::default, |site| self.site(site, file.sites));
+        self.site.clone_from(&site.name);
         let tls = file.tls.map(|tls| self.certificate(tls));
         let listen = file.listen.map_or_else(Default::default, |listen| self.listen(&listen, tls.as_ref()));
         let dns = self.dns(&file.dns);

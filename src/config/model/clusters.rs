@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{HostPort, Schedule, StatusRange};
+use super::{Canary, HostPort, Schedule, StatusRange};
 use crate::base::{ClusterId, GroupId, Place, RegionId, SecretRef};
 
 /// A stateful system, named once: watched by checks, acted on by database stages.
@@ -56,10 +56,8 @@ pub enum ClusterKind {
     Rabbitmq(RabbitmqOptions),
     /// Kafka 3.3 and later in KRaft mode, in its own protocol.
     Kafka(KafkaOptions),
-    /// Anything that takes a PUT and gives it back to a GET.
-    Canary(CanaryOptions),
-    /// DynamoDB, by a canary.
-    Dynamodb(DynamodbOptions),
+    /// Anything that takes a small write and brings it back, by one way or another.
+    Canary(Box<Canary>),
     /// Galera: MariaDB, Percona XtraDB Cluster, MySQL with Codership's patch.
     Galera(GaleraOptions),
     /// MySQL Group Replication, InnoDB Cluster.
@@ -90,8 +88,7 @@ impl ClusterKind {
             Self::Postgres(_) => "postgres",
             Self::Rabbitmq(_) => "rabbitmq",
             Self::Kafka(_) => "kafka",
-            Self::Canary(_) => "canary",
-            Self::Dynamodb(_) => "dynamodb",
+            Self::Canary(canary) => canary.word(),
             Self::Galera(_) => "galera",
             Self::MysqlGr(_) => "mysql_gr",
             Self::RedisSentinel(_) => "redis_sentinel",
@@ -129,7 +126,7 @@ impl ClusterKind {
             Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
-            Self::Canary(_) | Self::Dynamodb(_) | Self::Mongodb(_) => None,
+            Self::Canary(_) | Self::Mongodb(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
             | Self::MysqlGr(_)
@@ -159,7 +156,7 @@ impl ClusterKind {
             Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cockroachdb(_) => false,
-            Self::Canary(_) | Self::Dynamodb(_) => false,
+            Self::Canary(_) => false,
         }
     }
 }
@@ -722,6 +719,8 @@ pub enum Endpoint {
     Postgres(PostgresTarget),
     /// A Redis server or a Sentinel.
     Redis(RedisTarget),
+    /// Whatever a program of the operator's makes of it.
+    Named(String),
 }
 
 impl std::fmt::Display for Endpoint {
@@ -731,6 +730,7 @@ impl std::fmt::Display for Endpoint {
             Self::Port(address) => address.fmt(f),
             Self::Postgres(target) => target.address.fmt(f),
             Self::Redis(target) => target.address.fmt(f),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }

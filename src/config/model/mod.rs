@@ -1,12 +1,14 @@
 //! Configuration as the rest of the program sees it: names are ids, texts are values, limits
 //! are applied, and nothing in it can be wrong.
 
+mod canaries;
 mod checks;
 mod clusters;
 mod layers;
 mod matching;
 mod told;
 
+pub use canaries::*;
 pub use checks::*;
 pub use clusters::*;
 pub use layers::*;

@@ -1,12 +1,15 @@
 //! Clusters, as written.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::Span;
 use crate::base::SecretRef;
-use crate::config::model::{CanaryMethod, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter};
+use crate::config::model::{
+    CanaryMethod, ExitCodes, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter,
+};
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
 
@@ -25,6 +28,11 @@ pub enum Cluster {
     Kafka(Framed<Kafka>),
     Canary(Framed<Canary>),
     Dynamodb(Framed<Dynamodb>),
+    CanaryExec(Framed<CanaryExec>),
+    CanaryPostgres(Framed<CanaryPostgres>),
+    CanaryMysql(Framed<CanaryMysql>),
+    CanaryRedis(Framed<CanaryRedis>),
+    CanaryEtcd(Framed<CanaryEtcd>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
@@ -307,6 +315,52 @@ pub struct Canary {
     pub method: CanaryMethod,
     pub body: Option<Placed<String>>,
     pub read_query: Option<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryExec {
+    pub argv: Placed<Vec<String>>,
+    #[serde(default)]
+    pub env: BTreeMap<String, Node>,
+    #[serde(default)]
+    pub codes: ExitCodes,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryPostgres {
+    pub password: Option<SecretRef>,
+    pub ca: Option<PathBuf>,
+    pub table: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryMysql {
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub table: Placed<String>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryRedis {
+    pub replicas: Placed<u32>,
+    pub user: Option<Placed<String>>,
+    pub password: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub key: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryEtcd {
+    pub username: Option<Placed<String>>,
+    pub password: Option<Placed<SecretRef>>,
+    pub tls: Option<Tls>,
+    pub key: Option<Placed<String>>,
 }
 
 #[derive(Deserialize, Debug)]

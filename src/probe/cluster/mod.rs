@@ -8,7 +8,6 @@ pub(super) use api::shown;
 mod canary;
 mod cockroachdb;
 mod consul;
-mod dynamodb;
 mod etcd;
 mod galera;
 mod kafka;
@@ -65,12 +64,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Postgres(options), Endpoint::Postgres(target)) => {
             postgres::status(net, options, target, timeout).await
         }
-        (ClusterKind::Canary(options), Endpoint::Http(url)) => {
-            canary::status(net, options, url, timeout).await
-        }
-        (ClusterKind::Dynamodb(options), Endpoint::Http(url)) => {
-            dynamodb::status(net, options, url, timeout).await
-        }
+        (ClusterKind::Canary(canary), _) => canary::status(net, canary, member, timeout).await,
         (ClusterKind::Kafka(options), Endpoint::Port(address)) => {
             kafka::status(net, options, address, timeout).await
         }
@@ -136,8 +130,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         // The leader's lease is one, and every round asks for it.
         | ClusterKind::Yugabytedb(_)
         // The round itself is the probe.
-        | ClusterKind::Canary(_)
-        | ClusterKind::Dynamodb(_) => None,
+        | ClusterKind::Canary(_) => None,
     }
 }
 

@@ -11,7 +11,7 @@ const COUNT_MAX: usize = 20;
 const COUNT: usize = 3;
 
 impl Binder<'_> {
-    pub(super) fn exec(&mut self, exec: spec::ExecCheck) -> Option<ExecCheck> {
+    pub(in crate::config::bind) fn exec(&mut self, exec: spec::ExecCheck) -> Option<ExecCheck> {
         let Some(program) = exec.argv.value.first().filter(|program| !program.is_empty()) else {
             self.mistakes
                 .error(&exec.argv.place, "there is no program to run")

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::base::Place;
 use crate::config::bind::Binder;
-use crate::config::model::{CanaryOptions, ClusterKind, Credential, DynamodbOptions, Endpoint};
+use crate::config::model::{Canary, CanaryOptions, ClusterKind, Credential, DynamodbOptions, Endpoint};
 use crate::config::read::Placed;
 use crate::config::spec;
 
 /// A canary knows nothing of elections: a write may fail for as long as most systems take.
-const TIME_TO_TRUTH: Duration = Duration::from_secs(15);
+pub(super) const TIME_TO_TRUTH: Duration = Duration::from_secs(15);
 /// DynamoDB's own clients give up on a try after seconds, and try again.
 const DYNAMODB_TIME_TO_TRUTH: Duration = Duration::from_secs(20);
 const VALUE: &str = "{value}";
@@ -47,7 +47,8 @@ impl Binder<'_> {
             }
         };
         let options = CanaryOptions { access, method: own.method, body, read_query: own.read_query };
-        self.declare(name, ClusterKind::Canary(options), TIME_TO_TRUTH, frame, place, |binder, text| {
+        let kind = ClusterKind::Canary(Box::new(Canary::Http(options)));
+        self.declare(name, kind, TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.url(text).map(Endpoint::Http)
         });
     }
@@ -68,7 +69,7 @@ impl Binder<'_> {
             secret: self.secret(own.secret_access_key),
             session_token: own.session_token.map(|token| self.secret(token)),
         };
-        let kind = ClusterKind::Dynamodb(options);
+        let kind = ClusterKind::Canary(Box::new(Canary::Dynamodb(options)));
         self.declare(name, kind, DYNAMODB_TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.base_url(text).map(Endpoint::Http)
         });

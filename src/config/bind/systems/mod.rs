@@ -1,5 +1,6 @@
 //! What is particular to each clustered system: one file per system, or per family of them.
 
+mod canaries;
 mod canary;
 mod cockroachdb;
 mod consul;
@@ -31,7 +32,7 @@ impl Binder<'_> {
     }
 
     /// Who logs in to a MySQL server.
-    fn mysql_login(
+    pub(super) fn mysql_login(
         &mut self,
         user: String,
         password: Option<SecretRef>,

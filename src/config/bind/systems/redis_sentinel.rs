@@ -33,7 +33,7 @@ impl Binder<'_> {
         self.count_sentinels(name, &group_place);
     }
 
-    fn redis_login(&mut self, login: spec::RedisLogin) -> RedisLogin {
+    pub(super) fn redis_login(&mut self, login: spec::RedisLogin) -> RedisLogin {
         if let (Some(user), None) = (&login.user, &login.password) {
             self.mistakes.error(&user.place, "a user of Redis logs in with a password: give `password` too");
         }

@@ -91,12 +91,12 @@ pub(super) async fn linearizable(net: &Net, options: &EtcdOptions, url: &Url) ->
     }
 }
 
-fn api<'a>(net: &'a Net, options: &'a EtcdOptions, base: &'a Url) -> Api<'a> {
+pub(super) fn api<'a>(net: &'a Net, options: &'a EtcdOptions, base: &'a Url) -> Api<'a> {
     Api { net, access: &options.access, base, system: "etcd", body_bytes_max: BODY_BYTES_MAX }
 }
 
 /// What an answer other than 200 means.
-fn complaint(api: &Api<'_>, answer: &Answer) -> Failure {
+pub(super) fn complaint(api: &Api<'_>, answer: &Answer) -> Failure {
     match gateway_error(answer) {
         // With authentication switched on, a request without a name is "invalid".
         Some(error) if error.about_credentials() => {
@@ -113,25 +113,30 @@ fn complaint(api: &Api<'_>, answer: &Answer) -> Failure {
     }
 }
 
-fn gateway_error(answer: &Answer) -> Option<GatewayError> {
+pub(super) fn gateway_error(answer: &Answer) -> Option<GatewayError> {
     serde_json::from_slice(&answer.body).ok()
 }
 
 /// An error of the gateway: `{"code":14,"message":"etcdserver: request timed out"}`; 3.4 says
 /// the same again as `error`.
 #[derive(Deserialize, Debug)]
-struct GatewayError {
+pub(super) struct GatewayError {
     code: u32,
-    message: String,
+    pub(super) message: String,
 }
 
 impl GatewayError {
     /// Whether etcd gave up because it found no quorum. Not so "leader changed": that one may
     /// be asked again at once.
-    fn for_want_of_a_quorum(&self) -> bool {
+    pub(super) fn for_want_of_a_quorum(&self) -> bool {
         let message = &self.message;
         let tired = message.contains("request timed out") || message.contains("context deadline exceeded");
         tired || message.contains("no leader")
+    }
+
+    /// Whether it has no room for a write: a definite answer, and no throttling.
+    pub(super) fn for_want_of_space(&self) -> bool {
+        self.message.contains("database space exceeded")
     }
 
     /// gRPC: 7 is PERMISSION_DENIED, 8 RESOURCE_EXHAUSTED, 16 UNAUTHENTICATED; 3 is

@@ -14,7 +14,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::canary::{fresh, outcome};
+use super::http::CLOCKS_DIFFER_MAX;
+use super::{fresh, outcome};
 use crate::cluster::{CanaryFacts, Facts};
 use crate::config::DynamodbOptions;
 use crate::io::http::{Answer, Request, authority, exchange};
@@ -29,7 +30,7 @@ const ITEM: &str = "pointsman";
 const AT: &str = "written_at_ms";
 
 /// Writes, and reads back.
-pub(super) async fn status(
+pub(in crate::probe::cluster) async fn status(
     net: &Net,
     options: &DynamodbOptions,
     url: &Url,
@@ -63,10 +64,7 @@ async fn write_and_read(
     }
     let read: Result<Got, _> = serde_json::from_slice(&read.body);
     let at = read.ok().and_then(|got| got.item?.at.n.parse().ok());
-    Ok(match at {
-        Some(at) => fresh(&place, now, at),
-        None => CanaryFacts::Failed(format!("{place} takes a write and does not bring it back")),
-    })
+    Ok(fresh(&place, now, at, CLOCKS_DIFFER_MAX))
 }
 
 async fn call(

@@ -8,11 +8,12 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use reqwest::Url;
 
-use super::api::{Api, excerpt};
+use super::{fresh, outcome};
 use crate::cluster::{CanaryFacts, Facts};
 use crate::config::{CanaryMethod, CanaryOptions};
 use crate::io::http::Answer;
-use crate::io::{Class, Clock, Contact, Failure, Net};
+use crate::io::{Clock, Contact, Failure, Net};
+use crate::probe::cluster::api::{Api, excerpt};
 
 /// What comes back is what was sent, and perhaps some JSON around it.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -21,7 +22,7 @@ pub(super) const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(60);
 const MARK: &str = "pointsman-";
 
 /// Writes, and reads back.
-pub(super) async fn status(
+pub(in crate::probe::cluster) async fn status(
     net: &Net,
     options: &CanaryOptions,
     url: &Url,
@@ -30,16 +31,6 @@ pub(super) async fn status(
     let contact = &mut Contact::new(timeout);
     let done = write_and_read(net, options, url, contact).await;
     outcome(contact, done)
-}
-
-/// What it comes to: silence of one that took the question is a canary that hangs.
-pub(super) fn outcome(contact: &Contact, done: Result<CanaryFacts, Failure>) -> Result<Facts, Failure> {
-    match done {
-        Err(failure) if failure.class == Class::Silent && contact.phases.connected.is_some() => {
-            Ok(Facts::Canary(CanaryFacts::Hung))
-        }
-        done => done.map(Facts::Canary),
-    }
 }
 
 async fn write_and_read(
@@ -90,22 +81,7 @@ fn compare(place: &str, written: i64, read: &str) -> CanaryFacts {
         .split(MARK)
         .nth(1)
         .map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse::<i64>());
-    let Some(Ok(at)) = digits else {
-        return CanaryFacts::Failed(format!("{place} takes a write and does not bring it back"));
-    };
-    fresh(place, written, at)
-}
-
-/// Whether what was read is no older than what was written, both in ms since 1970.
-pub(super) fn fresh(place: &str, written: i64, read: i64) -> CanaryFacts {
-    let differ = i64::try_from(CLOCKS_DIFFER_MAX.as_millis()).unwrap_or(i64::MAX);
-    match read >= written.saturating_sub(differ) {
-        true => CanaryFacts::Passed,
-        false => CanaryFacts::Failed(format!(
-            "{place} takes a write and brings back what was written {}s before",
-            (written - read) / 1000
-        )),
-    }
+    fresh(place, written, digits.and_then(Result::ok), CLOCKS_DIFFER_MAX)
 }
 
 #[cfg(test)]
