@@ -118,6 +118,10 @@ impl Target {
 }
 
 impl Target {
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Connections so far, by who made them.
     fn counts(&self) -> [u64; 3] {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
@@ -131,6 +135,7 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
+        self.signal(Signal::CONT);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -259,6 +264,18 @@ fn tcp(target: &Target, rounds: usize) {
     let memory = pss(&checker.processes()) as f64 / 1e6;
     println!("\n## {TCP_CHECKS} TCP checks every {interval:?} ({rounds} rounds)\n");
     println!("{share:.1} ± {wide:.1} % of a core, {memory:.0} MB, {made:.0} connections in each round");
+    // The backlog takes a while to fill; then nothing answers any more.
+    target.signal(Signal::STOP);
+    let shares: Vec<f64> = (0..4)
+        .map(|_| {
+            let before = cpu_ns(&checker.processes());
+            std::thread::sleep(interval);
+            (cpu_ns(&checker.processes()) - before) as f64 / interval.as_nanos() as f64 * 100.0
+        })
+        .collect();
+    target.signal(Signal::CONT);
+    let shares: Vec<String> = shares.iter().map(|share| format!("{share:.0} %")).collect();
+    println!("While all of them fall silent, {interval:?} each: {}", shares.join(", "));
 }
 
 fn http(target: &Target, rounds: usize, leg: Duration) {

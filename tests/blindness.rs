@@ -194,7 +194,7 @@ fn run(config: &Config, failure: Failure, seed: u64) -> Outcome {
         senses.sample(&Sample { check: id, finding, heard, took }, now);
         senses.settle(now.mono);
         outcome.blind |= senses.sight.blind().is_some();
-        for flip in senses.flips(config, now) {
+        for flip in senses.turns(config, now).regions {
             if !flip.to.is_bad() {
                 withdrawn.remove(&flip.region);
                 continue;

@@ -20,6 +20,7 @@ use super::change::{databases, difference, needs_restart};
 use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::Signatures;
+use super::telemetry::Durations;
 use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
@@ -144,6 +145,7 @@ struct Control {
     counts: Counts,
     serving: watch::Sender<bool>,
     probes: Option<Probes>,
+    durations: Durations,
     calls: Calls,
     signatures: Signatures,
     store: Option<Store>,
@@ -213,6 +215,7 @@ impl Control {
             None => (None, Arc::new(ArcSwap::new(compiled))),
         };
         let net = Net::new();
+        let durations = Durations::of(&setup.config);
         let (probes, reports) = Probes::start_with(&net, inbox, &setup.config);
         let control = Self {
             daemon,
@@ -223,6 +226,7 @@ impl Control {
             counts: Counts::default(),
             serving,
             probes: Some(probes),
+            durations,
             calls: Calls::new(Agents::new(net)),
             signatures,
             store,
@@ -298,11 +302,11 @@ impl Control {
         let config = Arc::clone(&self.daemon.setup().config);
         match &report {
             Report::Sample(sample) => {
-                telemetry::sample(&config, sample);
+                self.durations.sample(sample);
                 self.daemon.sample(sample, now);
             }
             Report::Round(round) => {
-                telemetry::round(config.groups.name(round.group), round.took);
+                self.durations.round(round);
                 self.daemon.round(round, now);
             }
         }
@@ -435,6 +439,9 @@ impl Control {
             tokio::spawn(renew(Arc::clone(certificate)));
         }
         self.signatures = Signatures::of(signed.as_ref());
+        if !same_config {
+            self.durations = Durations::of(&setup.config);
+        }
         self.daemon.reconfigure(setup, words.clone());
         self.daemon.sign(signed);
         telemetry::reload(true);

@@ -1,12 +1,12 @@
 //! Metrics. Counters and durations are kept as things happen; gauges are set when somebody
 //! scrapes, from the state as it is then.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::handle::Running;
-use crate::base::Health;
-use crate::cluster::Standing;
-use crate::config::{Config, Mode};
+use crate::base::{CheckId, GroupId, Health, Named};
+use crate::cluster::{Round, Standing};
+use crate::config::{CheckKind, Config, Mode};
 use crate::decide::{Daemon, Event};
 use crate::dns::Counter;
 use crate::health::{Sample, Verdict};
@@ -139,14 +139,37 @@ pub(super) fn describe() {
     gauge!("pointsman_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
-/// A probe has ended.
-pub(super) fn sample(config: &Config, sample: &Sample) {
-    // Who tells by itself was not asked.
-    if config.checks[sample.check].kind.is_told() {
-        return;
+/// How long probes took. The histograms are looked up once: there may be thousands of checks.
+#[derive(Debug)]
+pub(super) struct Durations {
+    checks: Named<CheckId, Histogram>,
+    groups: Named<GroupId, Histogram>,
+}
+
+impl Durations {
+    /// Of everything that a configuration has probed.
+    pub(super) fn of(config: &Config) -> Self {
+        let of = |name: &str| histogram!("pointsman_check_duration_seconds", "check" => name.to_owned());
+        Self {
+            // A cluster's is told by group, and who tells by itself was not asked.
+            checks: config.checks.map(|id, check| match &check.kind {
+                CheckKind::Cluster(_) => Histogram::noop(),
+                kind if kind.is_told() => Histogram::noop(),
+                _ => of(config.checks.name(id)),
+            }),
+            groups: config.groups.map(|id, _| of(config.groups.name(id))),
+        }
     }
-    let check = config.checks.name(sample.check).to_string();
-    histogram!("pointsman_check_duration_seconds", "check" => check).record(sample.took);
+
+    /// A probe has ended.
+    pub(super) fn sample(&self, sample: &Sample) {
+        self.checks[sample.check].record(sample.took);
+    }
+
+    /// A round of a group has ended.
+    pub(super) fn round(&self, round: &Round) {
+        self.groups[round.group].record(round.took);
+    }
 }
 
 /// Zones were signed.
@@ -178,11 +201,6 @@ pub(super) fn keys(zones: &[ZoneView], now: crate::base::Timestamp) {
             }
         }
     }
-}
-
-/// A round of a group has ended.
-pub(super) fn round(group: &str, took: std::time::Duration) {
-    histogram!("pointsman_check_duration_seconds", "check" => group.to_owned()).record(took);
 }
 
 /// Something happened.

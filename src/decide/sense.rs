@@ -306,38 +306,37 @@ impl Senses {
         }
         let blind = self.sight.blind().is_some();
         let mut changes = Vec::new();
-        for (check, mut waiting) in std::mem::take(&mut self.silences) {
-            let source = Source::Check(check);
-            let from = self.checks[check].verdict();
-            let sight = &self.sight;
+        let sight = &self.sight;
+        let mut decided = Vec::new();
+        for (check, waiting) in &mut self.silences {
+            let source = Source::Check(*check);
+            let is_late = |silence: &Silence| now.since(silence.ended) >= sight.patience(source);
             let believed = |silence: &Silence| {
-                let late = || {
-                    now.since(silence.ended) >= sight.patience(source)
-                        && !sight.answers_since(source, silence.ended)
-                };
+                let late = || is_late(silence) && !sight.answers_since(source, silence.ended);
                 !blind && (sight.believes(source, silence.started) || late())
             };
             // What cannot be decided waits, unless something later can: then it never will be.
-            let decided = match blind {
+            let count = match blind {
                 true => waiting.len(),
                 false => waiting.iter().rposition(believed).map_or(0, |last| last + 1),
             };
-            let late = waiting.iter().filter(|silence| now.since(silence.ended) >= sight.patience(source));
-            let decided = decided.max(late.count());
-            let folded: Vec<(Sample, Mono)> = waiting
-                .drain(..decided)
-                .map(|silence| match believed(&silence) {
+            let late = waiting.iter().filter(|silence| is_late(silence));
+            let count = count.max(late.count());
+            for silence in waiting.drain(..count) {
+                decided.push(match believed(&silence) {
                     true => (silence.sample, silence.ended),
                     false => (unconfirmed(&silence.sample), silence.ended),
-                })
-                .collect();
-            for (sample, ended) in folded {
-                self.fold(&sample, ended);
+                });
+            }
+        }
+        self.silences.retain(|_, waiting| !waiting.is_empty());
+        for decided in decided.chunk_by(|(one, _), (next, _)| one.check == next.check) {
+            let check = decided[0].0.check;
+            let from = self.checks[check].verdict();
+            for (sample, ended) in decided {
+                self.fold(sample, *ended);
             }
             changes.extend(self.change(check, from));
-            if !waiting.is_empty() {
-                self.silences.insert(check, waiting);
-            }
         }
         (turned, changes)
     }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,7 +238,7 @@ impl Contact {
             stream.set_nodelay(true).map_err(of_connect)?;
             Ok(stream)
         };
-        match self.deadline.within(share).bound(connect).await {
+        match self.deadline.within(share).bound(pin!(connect)).await {
             Ok(connected) => connected,
             Err(_) if self.deadline.over() => Err(self.silence()),
             Err(_) => Err(Failure::silent(format!("no connection to {peer} within {}", show(share)))),

@@ -135,12 +135,11 @@ pub async fn whole_exchange(
         || message(&request, Version::HTTP_2).ok_or_else(fail),
     );
     let stream = contact.connect(net, &to, close).await?;
+    let how = Reading { to: &to, body_bytes_max, close };
     if !secure {
         return match version {
-            HttpVersion::V2 => over_h2(contact, stream, &to, h2()?, body_bytes_max).await,
-            HttpVersion::Auto | HttpVersion::V1_1 => {
-                over_h1(contact, stream, &to, h1()?, body_bytes_max).await
-            }
+            HttpVersion::V2 => Box::pin(over_h2(contact, stream, how, h2()?)).await,
+            HttpVersion::Auto | HttpVersion::V1_1 => over_h1(contact, stream, how, h1()?).await,
         };
     }
     let trust = net.trust(trust, contact.deadline()).await?;
@@ -150,28 +149,36 @@ pub async fn whole_exchange(
         HttpVersion::V1_1 => &[],
         HttpVersion::V2 => &[H2],
     };
-    let stream = contact.secure_for(&trust, name, &to, stream, offered).await?;
+    // Boxed, as is what follows: thousands of checks over plain TCP do not carry the room for it.
+    let stream = Box::pin(contact.secure_for(&trust, name, &to, stream, offered)).await?;
     let agreed = stream.get_ref().1.alpn_protocol() == Some(H2);
     match version {
         HttpVersion::V2 if !agreed => Err(Failure::rubbish(format!("{to} does not offer HTTP/2 (ALPN)"))),
-        _ if agreed => over_h2(contact, stream, &to, h2()?, body_bytes_max).await,
-        _ => over_h1(contact, stream, &to, h1()?, body_bytes_max).await,
+        _ if agreed => Box::pin(over_h2(contact, stream, how, h2()?)).await,
+        _ => Box::pin(over_h1(contact, stream, how, h1()?)).await,
     }
+}
+
+/// Whose answer is read, how much of it, and how the connection ends.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    to: &'a HostPort,
+    body_bytes_max: usize,
+    close: Close,
 }
 
 async fn over_h1<S>(
     contact: &mut Contact,
     stream: S,
-    to: &HostPort,
+    Reading { to, body_bytes_max, close }: Reading<'_>,
     message: hyper::Request<Full<Bytes>>,
-    body_bytes_max: usize,
 ) -> Result<Exchange, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     // What is kept of an answer is bounded below; what passes through, by the deadline.
     let (stream, meter) = Metered::new(stream, u64::MAX);
-    let stream = TokioIo::new(stream);
+    let stream = TokioIo::new(stream.closing(close));
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEADER_BYTES_MAX)
@@ -183,22 +190,22 @@ where
         };
         converse(exchange, connection).await
     };
-    let talked = contact.deadline().bound(talk).await;
+    // Pinned, so that only a pointer is handed through.
+    let talked = contact.deadline().bound(pin!(talk)).await;
     conclude(contact, talked, &meter, to, "HTTP")
 }
 
 async fn over_h2<S>(
     contact: &mut Contact,
     stream: S,
-    to: &HostPort,
+    Reading { to, body_bytes_max, close }: Reading<'_>,
     message: hyper::Request<Full<Bytes>>,
-    body_bytes_max: usize,
 ) -> Result<Exchange, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, meter) = Metered::new(stream, u64::MAX);
-    let stream = TokioIo::new(stream);
+    let stream = TokioIo::new(stream.closing(close));
     let confined = Confined::default();
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http2::Builder::new(confined.clone())
@@ -214,7 +221,7 @@ where
         };
         converse(exchange, connection).await
     };
-    let talked = contact.deadline().bound(talk).await;
+    let talked = contact.deadline().bound(pin!(talk)).await;
     conclude(contact, talked, &meter, to, "HTTP/2")
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Clock;
+use super::{Clock, Close};
 use crate::base::Mono;
 
 /// What has come over a stream so far. Clones share.
@@ -53,13 +53,21 @@ pub struct Metered<S> {
     stream: S,
     meter: Meter,
     bytes_max: u64,
+    close: Close,
 }
 
 impl<S> Metered<S> {
     /// Puts a meter on a stream.
     pub fn new(stream: S, bytes_max: u64) -> (Self, Meter) {
         let meter = Meter::default();
-        (Self { stream, meter: meter.clone(), bytes_max }, meter)
+        (Self { stream, meter: meter.clone(), bytes_max, close: Close::Gracefully }, meter)
+    }
+
+    /// The same, closed in this way. What is closed abruptly says no farewell: its FIN, or its
+    /// close_notify, would cost a round of packets, and the RST overtakes them.
+    #[must_use]
+    pub fn closing(self, close: Close) -> Self {
+        Self { close, ..self }
     }
 
     /// The stream below.
@@ -96,7 +104,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match self.close {
+            Close::Gracefully => Pin::new(&mut self.stream).poll_shutdown(cx),
+            Close::Abruptly => Poll::Ready(Ok(())),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

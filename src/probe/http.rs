@@ -105,7 +105,7 @@ fn next(hop: &Hop, answer: &Answer) -> Result<Hop, String> {
 
 async fn ask(net: &Net, check: &HttpCheck, hop: &Hop, contact: &mut Contact) -> Result<Answer, Failure> {
     let trust = TrustFiles::ca(check.ca.as_deref());
-    let at_home = hop.url.origin() == check.url.origin();
+    let at_home = hop.url == check.url || hop.url.origin() == check.url.origin();
     let headers = headers(check, contact, at_home).await?;
     contact.note("request", || format!("{} {}", hop.method, hop.url));
     let request = Request {

@@ -95,8 +95,9 @@ pub struct Sight {
     ears: BTreeMap<Source, Ear>,
     /// When each witness was last heard.
     heard: Vec<Option<Mono>>,
-    /// Since when each witness answers, with none of its targets falling silent.
-    clear: Vec<Option<Mono>>,
+    /// Since when a witness answers with none of its targets falling silent; those that do not are
+    /// not in it, so that in an outage the few that can vouch for us are found at once.
+    clear: BTreeMap<usize, Mono>,
     /// The targets of each witness that were silent since it was last heard.
     silent: Vec<BTreeSet<Source>>,
     anchors: Vec<Source>,
@@ -140,8 +141,8 @@ impl Sight {
         let anchors = ears.iter().filter(|(_, ear)| ear.target.who == Who::Anchor).map(|(source, _)| *source);
         let none = vec![None; outlook.witnesses.len()];
         Self {
-            heard: none.clone(),
-            clear: none,
+            heard: none,
+            clear: BTreeMap::new(),
             silent: vec![BTreeSet::new(); outlook.witnesses.len()],
             anchors: anchors.collect(),
             together: together.min(TOGETHER_MAX),
@@ -161,7 +162,10 @@ impl Sight {
             *ear = Ear { target: ear.target, ..*known };
             if let Who::Witness(witness) = ear.target.who {
                 self.heard[witness] = self.heard[witness].max(known.answered);
-                self.clear[witness] = self.clear[witness].max(known.streak);
+                if let Some(streak) = known.streak {
+                    let clear = self.clear.entry(witness).or_insert(streak);
+                    *clear = streak.max(*clear);
+                }
                 if known.silences > 0 {
                     self.silent[witness].insert(*source);
                 }
@@ -184,7 +188,7 @@ impl Sight {
             (ear.silences, ear.since) = (0, None);
             if let Who::Witness(witness) = who {
                 self.heard[witness] = Some(now);
-                self.clear[witness].get_or_insert(now);
+                self.clear.entry(witness).or_insert(now);
                 for source in std::mem::take(&mut self.silent[witness]) {
                     if let Some(ear) = self.ears.get_mut(&source) {
                         (ear.silences, ear.since) = (0, None);
@@ -197,7 +201,7 @@ impl Sight {
         if ear.streak.take().is_some()
             && let Who::Witness(witness) = who
         {
-            self.clear[witness] = None;
+            self.clear.remove(&witness);
         }
         // Somebody else of the same witness has answered since it was asked.
         if matches!(who, Who::Witness(witness) if self.heard[witness].is_some_and(|heard| heard > started)) {
@@ -221,18 +225,19 @@ impl Sight {
     /// our way out then, by having answered everything from before it until after. An answer after
     /// it alone may only show that the way is open again.
     pub fn believes(&self, source: Source, started: Mono) -> bool {
-        let around = |answered: Option<Mono>, since: Option<Mono>| {
-            answered.is_some_and(|at| at >= started) && since.is_some_and(|since| since <= started)
+        let around = |answered: Option<Mono>, since: Mono| {
+            answered.is_some_and(|at| at >= started) && since <= started
         };
         match (self.whose(source), self.outlook.anchors) {
             (None | Some(Who::Anchor), _) => true,
             (_, Some((_, at_least))) if self.anchors_speak(started) => {
-                self.anchors().filter(|ear| around(ear.answered, ear.streak)).count() >= at_least
+                let vouches = |ear: &&Ear| ear.streak.is_some_and(|since| around(ear.answered, since));
+                self.anchors().filter(vouches).count() >= at_least
             }
             (Some(own), _) => {
                 let mut others =
-                    (0..self.heard.len()).filter(|witness| !is_same(own, Who::Witness(*witness)));
-                others.any(|witness| around(self.heard[witness], self.clear[witness]))
+                    self.clear.iter().filter(|(witness, _)| !is_same(own, Who::Witness(**witness)));
+                others.any(|(witness, since)| around(self.heard[*witness], *since))
             }
         }
     }
@@ -337,6 +342,10 @@ impl Sight {
 
     /// Why it must take itself for blind, if it must.
     fn darkness(&self) -> Option<String> {
+        // In an outage of some this is asked with every result: not dark is soon seen.
+        if self.outlook.anchors.is_none() && self.silent.iter().any(BTreeSet::is_empty) {
+            return None;
+        }
         let dark: Vec<(usize, Mono)> =
             (0..self.heard.len()).filter_map(|witness| Some((witness, self.dark(witness)?))).collect();
         let apart = |a: Mono, b: Mono| a.since(b).max(b.since(a));
