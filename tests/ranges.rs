@@ -283,9 +283,9 @@ async fn cockroachdbs_read_over_sql() {
     let Some(postgres) = Postgres::primary("ranges-sql") else { return };
     postgres.sql("CREATE TABLE canary (id int); GRANT SELECT, INSERT ON canary TO web");
     let target = postgres.target_as("web");
-    let asked = async |read: &str, user: &str| {
+    let asked_for = async |read: &str, user: &str, timeout: &str| {
         let keys = format!(
-            "      sql: {{port: {}, user: {user}, database: {}, read: \"{read}\", tls: false, timeout: 1s}}",
+            "      sql: {{port: {}, user: {user}, database: {}, read: \"{read}\", tls: false, timeout: {timeout}}}",
             target.address.port, target.database
         );
         let members = format!("inside: {{here: [\"http://{}:1\"]}}", target.address.host);
@@ -300,6 +300,7 @@ async fn cockroachdbs_read_over_sql() {
         let kind = &config.clusters[group.cluster].kind;
         cluster::linearizable(&Net::new(), kind, &group.members[0]).await
     };
+    let asked = async |read: &str, user: &str| asked_for(read, user, "10s").await;
     let unmeasured = |result: &LinearizableResult, words: &str| matches!(result, LinearizableResult::Unmeasured(why) if why.contains(words));
     assert_eq!(asked("SELECT count(*) FROM canary", "web").await, LinearizableResult::Passed);
     let written = asked("INSERT INTO canary VALUES (1)", "web").await;
@@ -310,8 +311,8 @@ async fn cockroachdbs_read_over_sql() {
     assert!(unmeasured(&stranger, "stranger"), "{stranger:?}");
     // Somebody has the table: the server's own limit ends the read.
     let _locked = postgres.psql("BEGIN; LOCK TABLE canary; SELECT pg_sleep(20)");
-    until_async("a read that hangs", Duration::from_secs(10), async || {
-        asked("SELECT count(*) FROM canary", "web").await == LinearizableResult::Hung
+    until_async("a read that hangs", Duration::from_secs(20), async || {
+        asked_for("SELECT count(*) FROM canary", "web", "3s").await == LinearizableResult::Hung
     })
     .await;
 }

@@ -82,7 +82,7 @@ fn metrics(text: &str) -> Metrics {
         let count = || {
             let number: f64 = line.rsplit_once(' ')?.1.parse().ok()?;
             // Also false for what is not a number.
-            (number >= 0.0 && number < 1e15).then_some(number as u64)
+            (0.0..1e15).contains(&number).then_some(number as u64)
         };
         let add = |sum: Option<u64>| count().map(|count| sum.unwrap_or(0) + count).or(sum);
         match &line[..name_end] {
