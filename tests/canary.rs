@@ -1,6 +1,6 @@
 //! Canaries: over HTTP against a store whose moods the test chooses and against a real Consul, by SQL,
-//! in Redis and in etcd against real servers, by a program, and against a local DynamoDB (dynalite,
-//! from npm).
+//! in Redis and in etcd against real servers, by a program, against Google's in-memory fake of
+//! Spanner and small endpoints that know its words, and against a local DynamoDB (dynalite, from npm).
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
 
 mod common;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pointsman::cluster::{CanaryFacts, Facts, NodeView};
 use pointsman::config::Config;
-use pointsman::io::Net;
+use pointsman::io::{Clock, Net};
 use pointsman::probe::cluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -605,4 +605,327 @@ async fn a_key_of_consul() {
     assert_eq!(ask(&config).await, hung());
     server.signal(rustix::process::Signal::CONT);
     until_passed(&config).await;
+}
+
+// ── Spanner ──
+
+const SPANNER: &str = "projects/p/instances/i/databases/d";
+const SPANNER_TABLE: &str = "CREATE TABLE pointsman_canary (site STRING(63) NOT NULL, \
+                             written_at_ms INT64 NOT NULL) PRIMARY KEY (site)";
+
+/// Google's in-memory fake of Spanner behind a gateway that speaks REST. `None`: there is no Go, or
+/// it could not be built, which was said.
+fn spanner_fake(scratch: &Scratch, port: u16) -> Option<Program> {
+    let go = find("go", "golang", &["/usr/local/go/bin"])?;
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let program = cache.unwrap_or_else(std::env::temp_dir).join("pointsman-tests/bin/spanner-gateway");
+    if !program.exists() {
+        let mut build = Command::new(go);
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spanner"));
+        build.arg("build").arg("-o").arg(&program).arg(".");
+        if !build.output().unwrap().status.success() {
+            lacks("the gateway to Google's fake of Spanner, which Go could not build");
+            return None;
+        }
+    }
+    let mut command = Command::new(program);
+    command.args([&format!("127.0.0.1:{port}"), SPANNER_TABLE]);
+    let fake = Program::start(&mut command, "spanner", &scratch.path().join("spanner.log"));
+    until("the fake to listen", Duration::from_secs(30), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    Some(fake)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: part of `make test-long`"]
+async fn a_spanner_and_its_sessions() {
+    let (scratch, port) = (Scratch::new("spanner"), ports::free());
+    let Some(mut fake) = spanner_fake(&scratch, port) else { return };
+    let of = |table: &str| {
+        let system = format!(
+            "    spanner:
+      inside: {{eu: [\"http://127.0.0.1:{port}\"]}}
+      database: {SPANNER}
+      table: {table}
+      anonymous: true"
+        );
+        configured(&system, scratch.path())
+    };
+    let curl = |words: &[&str], path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let output = Command::new("curl").arg("-s").args(words).arg(url).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (config, net) = (of("pointsman_canary"), Net::new());
+    let (_, group) = config.groups.iter().next().unwrap();
+    let ask = async || cluster::views(&net, &config.clusters[group.cluster], group, TIMEOUT).await.remove(0);
+    // One session, however many rounds.
+    until_async("the canary to pass", Duration::from_secs(20), async || ask().await == passed()).await;
+    for _ in 0..4 {
+        assert_eq!(ask().await, passed());
+    }
+    assert_eq!(curl(&[], "/sessions"), "1");
+    // It is given back at the end.
+    net.farewells().say(Clock.deadline(Duration::from_secs(2))).await;
+    assert_eq!(curl(&[], "/sessions"), "0");
+    // That it is gone is noticed, and another is made; not again and again.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(ask().await, passed());
+    assert_eq!(curl(&[], "/sessions"), "1");
+    // A table that is missing is our own mistake.
+    let other = of("no_such_table");
+    let view = self::ask(&other).await;
+    assert!(matches!(view, NodeView::Rubbish(_) | NodeView::Answered(_)), "{view:?}");
+    assert_ne!(view, passed());
+
+    fake.signal(rustix::process::Signal::STOP);
+    assert_eq!(ask().await, hung());
+    fake.signal(rustix::process::Signal::CONT);
+    until_async("the fake to go on", Duration::from_secs(10), async || ask().await == passed()).await;
+    fake.kill();
+    assert!(matches!(ask().await, NodeView::Refused(_)));
+}
+
+/// What a small endpoint of Spanner, or of tokens, was asked, and what it is to answer.
+#[derive(Default)]
+struct Desk {
+    asked: Vec<String>,
+    answers: std::collections::VecDeque<(u16, &'static str)>,
+}
+
+impl Desk {
+    fn next(&mut self, request: &str) -> (u16, &'static str) {
+        self.asked.push(request.to_owned());
+        self.answers.pop_front().unwrap_or((500, "nobody told it what to say"))
+    }
+}
+
+async fn serve(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    desk: Arc<Mutex<Desk>>,
+) {
+    let mut request = Vec::new();
+    loop {
+        let mut bytes = [0; 8192];
+        let n = stream.read(&mut bytes).await.unwrap_or(0);
+        request.extend_from_slice(&bytes[..n]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            body.len() >= length.map_or(0, |length| length.parse().unwrap())
+        });
+        if whole || n == 0 {
+            break;
+        }
+    }
+    let (status, body) = desk.lock().unwrap().next(&String::from_utf8_lossy(&request));
+    let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+/// A desk at a port of its own, over TLS if there is an acceptor.
+async fn desk(tls: Option<tokio_rustls::TlsAcceptor>) -> (u16, Arc<Mutex<Desk>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let desk = Arc::new(Mutex::new(Desk::default()));
+    let sitting = Arc::clone(&desk);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (desk, tls) = (Arc::clone(&sitting), tls.clone());
+            tokio::spawn(async move {
+                match tls {
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, desk).await;
+                        }
+                    }
+                    None => serve(stream, desk).await,
+                }
+            });
+        }
+    });
+    (port, desk)
+}
+
+const SESSION: (u16, &str) = (200, r#"{"name":"projects/p/instances/i/databases/d/sessions/s"}"#);
+const COMMITTED: (u16, &str) = (200, r#"{"commitTimestamp":"2026-01-01T00:00:00Z"}"#);
+/// Far ahead: it is no older than what was written.
+const ROW: (u16, &str) = (200, r#"{"metadata":{},"rows":[["9999999999999"]]}"#);
+const GIVEN: (u16, &str) = (200, r#"{"access_token":"ya29.t0ken","expires_in":3599,"token_type":"Bearer"}"#);
+
+/// A service account's key that openssl made, and its public half.
+fn service_account(scratch: &Scratch, token_uri: &str) -> Option<(PathBuf, Vec<u8>)> {
+    let openssl = find("openssl", "openssl", &[])?;
+    let [key, public] = ["sa.key", "sa.pub"].map(|name| scratch.path().join(name));
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&openssl).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let (key, public) = (key.to_str().unwrap(), public.to_str().unwrap());
+    run(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key]);
+    // PKCS #1, which is what verifies want: SubjectPublicKeyInfo without its wrapping.
+    run(&["rsa", "-in", key, "-RSAPublicKey_out", "-outform", "DER", "-out", public]);
+    let account = serde_json::json!({
+        "type": "service_account",
+        "client_email": "pointsman@p.iam.gserviceaccount.com",
+        "private_key_id": "k1",
+        "private_key": std::fs::read_to_string(key).unwrap(),
+        "token_uri": token_uri,
+    });
+    let file = scratch.path().join("sa.json");
+    std::fs::write(&file, account.to_string()).unwrap();
+    Some((file, std::fs::read(public).unwrap()))
+}
+
+fn from_base64url(text: &str) -> Vec<u8> {
+    let (mut reader, mut out) = (pointsman::wire::Base64::default(), Vec::new());
+    reader.push(text.replace('-', "+").replace('_', "/").as_bytes(), &mut out);
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spanner_that_wants_to_know_who_we_are() {
+    let scratch = Scratch::new("spanner-account");
+    let certificates = common::servers::certificates(scratch.path());
+    let (token_port, tokens) = desk(Some(common::servers::acceptor(&certificates.server))).await;
+    let (port, spanner) = desk(None).await;
+    let token_uri = format!("https://127.0.0.1:{token_port}/token");
+    let Some((account, public)) = service_account(&scratch, &token_uri) else { return };
+    let system = format!(
+        "    spanner:
+      inside: {{eu: [\"http://127.0.0.1:{port}\"]}}
+      database: {SPANNER}
+      service_account: {{file: {}}}
+      tls: {{ca: {}}}",
+        account.display(),
+        certificates.ca.display()
+    );
+    let config = configured(&system, scratch.path());
+    let (_, group) = config.groups.iter().next().unwrap();
+    let net = Net::new();
+    let views = async |answers: &[(u16, &'static str)]| {
+        spanner.lock().unwrap().answers = answers.iter().copied().collect();
+        cluster::views(&net, &config.clusters[group.cluster], group, TIMEOUT).await.remove(0)
+    };
+    // The token endpoint is out of order: that says nothing of Spanner.
+    tokens.lock().unwrap().answers = [(503, "")].into();
+    let view = views(&[]).await;
+    assert!(matches!(&view, NodeView::Unmeasured(why) if why.contains("no token")), "{view:?}");
+
+    // One token, one session.
+    tokens.lock().unwrap().answers = [GIVEN].into();
+    assert_eq!(views(&[SESSION, COMMITTED, ROW]).await, passed());
+    assert_eq!(views(&[COMMITTED, ROW]).await, passed());
+    assert_eq!(tokens.lock().unwrap().asked.len(), 2);
+    {
+        let spanner = spanner.lock().unwrap();
+        assert!(spanner.asked.iter().all(|asked| asked.contains("authorization: Bearer ya29.t0ken")));
+        let lines: Vec<&str> = spanner.asked.iter().map(|asked| asked.lines().next().unwrap()).collect();
+        let base = "POST /v1/projects/p/instances/i/databases/d/sessions";
+        let (commit, read) = (format!("{base}/s:commit HTTP/1.1"), format!("{base}/s:read HTTP/1.1"));
+        assert_eq!(lines, [&*format!("{base} HTTP/1.1"), &*commit, &*read, &*commit, &*read]);
+        assert!(spanner.asked[1].contains(r#""singleUseTransaction":{"readWrite":{}}"#));
+        assert!(spanner.asked[2].contains(r#""singleUse":{"readOnly":{"strong":true}}"#));
+    }
+    // What was signed is what Google verifies.
+    let asked = tokens.lock().unwrap().asked[1].clone();
+    let (_, body) = asked.split_once("\r\n\r\n").unwrap();
+    let assertion =
+        body.strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=");
+    let (signed, signature) = assertion.unwrap().rsplit_once('.').unwrap();
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::RSA_PKCS1_2048_8192_SHA256, &public);
+    key.verify(signed.as_bytes(), &from_base64url(signature)).unwrap();
+    let (header, claims) = signed.split_once('.').unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&from_base64url(header)).unwrap();
+    assert_eq!(header, serde_json::json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
+    let claims: serde_json::Value = serde_json::from_slice(&from_base64url(claims)).unwrap();
+    assert_eq!(
+        (claims["aud"].as_str(), claims["iss"].as_str()),
+        (Some(&*token_uri), Some("pointsman@p.iam.gserviceaccount.com"))
+    );
+    assert_eq!(claims["scope"], "https://www.googleapis.com/auth/spanner.data");
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 3600);
+
+    // Liars and others.
+    failed(
+        &views(&[COMMITTED, (200, r#"{"metadata":{},"rows":[["1000"]]}"#)]).await,
+        "brings back what was written",
+    );
+    failed(&views(&[COMMITTED, (200, r#"{"metadata":{}}"#)]).await, "does not bring it back");
+    let unavailable = r#"{"error":{"code":503,"message":"no","status":"UNAVAILABLE"}}"#;
+    failed(&views(&[(503, unavailable)]).await, "refuses the commit with 503 UNAVAILABLE");
+    let late = r#"{"error":{"code":504,"message":"Deadline expired","status":"DEADLINE_EXCEEDED"}}"#;
+    failed(&views(&[COMMITTED, (504, late)]).await, "refuses the strong read with 504");
+    let aborted = r#"{"error":{"code":409,"message":"no","status":"ABORTED"}}"#;
+    denied(&views(&[(409, aborted)]).await, "ABORTED");
+    let quota = r#"{"error":{"code":429,"message":"no","status":"RESOURCE_EXHAUSTED"}}"#;
+    denied(&views(&[(429, quota)]).await, "RESOURCE_EXHAUSTED");
+    let unknown = r#"{"error":{"code":401,"message":"no","status":"UNAUTHENTICATED"}}"#;
+    denied(&views(&[(401, unknown)]).await, "UNAUTHENTICATED");
+    // The token was just given: another is not asked for at once.
+    denied(&views(&[]).await, "the next login is in");
+    assert_eq!(tokens.lock().unwrap().asked.len(), 2);
+    // Denied a token: not asked for again and again, but by another key at once.
+    std::fs::write(&account, std::fs::read_to_string(&account).unwrap().replace("k1", "k2")).unwrap();
+    tokens.lock().unwrap().answers = [(400, r#"{"error":"invalid_grant","error_description":"bad"}"#)].into();
+    for _ in 0..3 {
+        denied(&views(&[]).await, "400 invalid_grant bad");
+    }
+    assert_eq!(tokens.lock().unwrap().asked.len(), 3);
+    // Neither an endpoint without TLS nor what is no key gets anything.
+    for (key, complaint) in [
+        (std::fs::read_to_string(&account).unwrap().replace("https://", "http://"), "without TLS"),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2".to_owned(), "not such a key's JSON file"),
+    ] {
+        std::fs::write(&account, key).unwrap();
+        let view = views(&[]).await;
+        let told =
+            matches!(&view, NodeView::Unmeasured(why) if why.contains(complaint) && !why.contains("hunter2"));
+        assert!(told, "{view:?}");
+    }
+    // The session is given back at the end, as far as we may.
+    let before = spanner.lock().unwrap().asked.len();
+    net.farewells().say(Clock.deadline(Duration::from_secs(2))).await;
+    assert_eq!(spanner.lock().unwrap().asked.len(), before, "nobody lets us in any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spanner_asked_by_a_machine() {
+    let scratch = Scratch::new("spanner-machine");
+    let ((metadata_port, metadata), (port, spanner)) = (desk(None).await, desk(None).await);
+    let system = format!(
+        "    spanner:
+      inside: {{eu: [\"http://127.0.0.1:{port}\"]}}
+      database: {SPANNER}
+      metadata_server: \"http://127.0.0.1:{metadata_port}\""
+    );
+    let config = configured(&system, scratch.path());
+    let (_, group) = config.groups.iter().next().unwrap();
+    let net = Net::new();
+    metadata.lock().unwrap().answers = [GIVEN].into();
+    let lost = r#"{"error":{"code":404,"message":"Session not found: s","status":"NOT_FOUND"}}"#;
+    spanner.lock().unwrap().answers = [SESSION, COMMITTED, ROW, (200, "{}")].into();
+    let ask = async || cluster::views(&net, &config.clusters[group.cluster], group, TIMEOUT).await.remove(0);
+    assert_eq!(ask().await, passed());
+    let asked = metadata.lock().unwrap().asked.join("");
+    assert!(
+        asked.starts_with("GET /computeMetadata/v1/instance/service-accounts/default/token HTTP"),
+        "{asked}"
+    );
+    assert!(asked.contains("metadata-flavor: Google"), "{asked}");
+    // A session that does not last is not made anew at once.
+    spanner.lock().unwrap().answers = [(404, lost), (200, "{}")].into();
+    denied(&ask().await, "Session not found");
+    // Given back at the end, once.
+    for _ in 0..2 {
+        net.farewells().say(Clock.deadline(Duration::from_secs(2))).await;
+    }
+    let spanner = spanner.lock().unwrap();
+    let deleted: Vec<&String> = spanner.asked.iter().filter(|asked| asked.starts_with("DELETE ")).collect();
+    assert_eq!(deleted.len(), 1);
+    assert!(deleted[0].starts_with("DELETE /v1/projects/p/instances/i/databases/d/sessions/s HTTP"));
 }

@@ -16,6 +16,9 @@ use crate::health::{Finding, Sample, Verdict};
 use crate::io::{Clock, Net, Note, show};
 use crate::{probe, sys};
 
+/// For how long servers may take to hear that we go.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
 /// What was asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -63,6 +66,7 @@ pub(super) fn run(common: &Common, names: &[String]) -> Done {
     if common.output == Output::Json {
         print_json(&objects);
     }
+    runtime.block_on(net.farewells().say(Clock.deadline(FAREWELL_MAX)));
     // What was found is on standard output already.
     match worst {
         End::Well => Ok(()),

@@ -12,6 +12,8 @@ mod clock;
 mod contact;
 pub mod dns;
 mod failure;
+mod farewell;
+pub mod google;
 pub mod grpc;
 pub mod http;
 pub mod icmp;
@@ -37,6 +39,7 @@ pub use certificate::{Certificate, Identity, PemFiles, Unusable, is_open_to_ever
 pub use clock::{Clock, Deadline, Late};
 pub use contact::{Close, Contact, Note, Phases, show};
 pub use failure::{Class, Failure};
+pub use farewell::Farewells;
 pub use meter::{Meter, Metered};
 pub use net::Net;
 pub use resolve::Resolver;

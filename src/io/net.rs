@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::tls::Trusts;
-use super::{Deadline, Failure, Resolver, Tokens, Trust, TrustFiles};
+use super::{Deadline, Failure, Farewells, Resolver, Tokens, Trust, TrustFiles};
 use crate::config::Source;
 
 /// The way out: name resolution, TLS configurations, and the tokens we were given. Cheap to clone; clones share.
@@ -14,6 +14,7 @@ pub struct Net {
     resolver: Resolver,
     trusts: Trusts,
     tokens: Tokens,
+    farewells: Farewells,
     source: Source,
     turns: Turns,
 }
@@ -62,6 +63,18 @@ impl Net {
     /// The tokens we were given.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// What is to be said before we go.
+    pub fn farewells(&self) -> &Farewells {
+        &self.farewells
+    }
+
+    /// The same, with nothing to be said: for those whose words these are, so that they do not keep
+    /// one another for ever.
+    #[must_use]
+    pub fn mute(&self) -> Self {
+        Self { farewells: Farewells::default(), ..self.clone() }
     }
 
     /// The TLS configuration that these files make, read again when one of them has changed.

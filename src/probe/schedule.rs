@@ -33,6 +33,9 @@ const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
 const LINEARIZABLE_WAIT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(20)..=Duration::from_millis(250);
 
+/// For how long servers may take to hear that we go.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
 /// What probing one target has brought.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
@@ -71,9 +74,11 @@ impl Probes {
         Self::resume(&net, &inbox, config, carried)
     }
 
-    /// Stops; when it returns, no probe is under way.
+    /// Stops for good; when it returns, no probe is under way, and servers keep nothing for us.
     pub async fn stop(self) {
+        let net = self.net.clone();
         self.finish().await;
+        net.farewells().say(Clock.deadline(FAREWELL_MAX)).await;
     }
 
     fn resume(

@@ -51,6 +51,7 @@ impl Binder<'_> {
                 spec::Cluster::CanaryRedis(Beside { shared, own }) => {
                     self.canary_redis(&name, shared, own, place);
                 }
+                spec::Cluster::Spanner(Beside { shared, own }) => self.spanner(&name, shared, own, place),
                 spec::Cluster::CanaryEtcd(Beside { shared, own }) => {
                     self.canary_etcd(&name, shared, own, place);
                 }

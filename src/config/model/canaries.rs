@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use reqwest::Url;
+
 use super::{Access, CanaryOptions, DynamodbOptions, EtcdOptions, ExecCheck, MysqlLogin, RedisLogin};
 use crate::base::SecretRef;
 
@@ -22,6 +24,8 @@ pub enum Canary {
     Redis(RedisCanary),
     /// etcd.
     Etcd(EtcdCanary),
+    /// Spanner.
+    Spanner(SpannerCanary),
 }
 
 impl Canary {
@@ -35,6 +39,7 @@ impl Canary {
             Self::Mysql(_) => "canary_mysql",
             Self::Redis(_) => "canary_redis",
             Self::Etcd(_) => "canary_etcd",
+            Self::Spanner(_) => "spanner",
         }
     }
 }
@@ -88,4 +93,28 @@ pub struct EtcdCanary {
     pub options: EtcdOptions,
     /// The key: this site's own.
     pub key: String,
+}
+
+/// How to write and read back in Spanner.
+#[derive(Clone, Debug)]
+pub struct SpannerCanary {
+    /// Whom to trust.
+    pub access: Access,
+    /// `projects/…/instances/…/databases/…`
+    pub database: String,
+    /// What is written.
+    pub row: Row,
+    /// Who we are there.
+    pub identity: SpannerIdentity,
+}
+
+/// Who we are at Spanner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SpannerIdentity {
+    /// A service account, by its key: a file of JSON.
+    Account(SecretRef),
+    /// The account of this machine, as its metadata server has it.
+    Machine(Url),
+    /// Nobody: an emulator does not ask.
+    Nobody,
 }

@@ -33,6 +33,7 @@ pub enum Cluster {
     CanaryMysql(Framed<CanaryMysql>),
     CanaryRedis(Framed<CanaryRedis>),
     CanaryEtcd(Framed<CanaryEtcd>),
+    Spanner(Framed<Spanner>),
     Galera(Framed<Galera>),
     MysqlGr(Framed<MysqlGr>),
     RedisSentinel(Framed<RedisSentinel>),
@@ -361,6 +362,18 @@ pub struct CanaryEtcd {
     pub password: Option<Placed<SecretRef>>,
     pub tls: Option<Tls>,
     pub key: Option<Placed<String>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Spanner {
+    pub database: Placed<String>,
+    pub table: Option<Placed<String>>,
+    pub service_account: Option<SecretRef>,
+    pub metadata_server: Option<Placed<String>>,
+    #[serde(default)]
+    pub anonymous: bool,
+    pub tls: Option<Tls>,
 }
 
 #[derive(Deserialize, Debug)]

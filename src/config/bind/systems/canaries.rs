@@ -10,6 +10,7 @@ use crate::base::Place;
 use crate::config::bind::Binder;
 use crate::config::model::{
     Canary, ClusterKind, Endpoint, EtcdCanary, EtcdOptions, MysqlCanary, PostgresCanary, RedisCanary, Row,
+    SpannerCanary, SpannerIdentity,
 };
 use crate::config::read::Placed;
 use crate::config::spec;
@@ -22,6 +23,10 @@ const WAYS_MAX: usize = 8;
 const TABLE: &str = "pointsman_canary";
 /// What keys begin with; the name of the site follows.
 const KEY: &str = "pointsman/canary/";
+/// Spanner's own clients try again for seconds.
+const SPANNER_TIME_TO_TRUTH: Duration = Duration::from_secs(20);
+/// Where a machine in Google's cloud asks who it is.
+const METADATA_SERVER: &str = "http://metadata.google.internal";
 /// Replicas that may be waited for.
 const REPLICAS_MAX: u32 = 16;
 
@@ -35,7 +40,7 @@ impl Binder<'_> {
     ) {
         let spec::CanaryExec { argv, env, codes } = own;
         let Some(check) = self.exec(spec::ExecCheck { argv, env, codes }) else { return };
-        self.writes(name, Canary::Exec(check), frame, place, |binder, text| {
+        self.writes(name, Canary::Exec(check), TIME_TO_TRUTH, frame, place, |binder, text| {
             let fine = !text.value.is_empty() && !text.value.chars().any(char::is_control);
             if !fine {
                 binder.mistakes.error(&text.place, "a member of a canary by a program needs a name");
@@ -56,7 +61,7 @@ impl Binder<'_> {
             ca: own.ca.map(|path| self.path(&path)),
             row: self.row(own.table),
         };
-        self.writes(name, Canary::Postgres(canary), frame, place, Self::postgres_target);
+        self.writes(name, Canary::Postgres(canary), TIME_TO_TRUTH, frame, place, Self::postgres_target);
     }
 
     pub(in crate::config::bind) fn canary_mysql(
@@ -73,7 +78,7 @@ impl Binder<'_> {
         }
         let login = self.mysql_login(own.user, own.password, own.tls);
         let canary = MysqlCanary { login, row: self.row(Some(own.table)) };
-        self.writes(name, Canary::Mysql(canary), frame, place, Self::host);
+        self.writes(name, Canary::Mysql(canary), TIME_TO_TRUTH, frame, place, Self::host);
     }
 
     pub(in crate::config::bind) fn canary_redis(
@@ -93,7 +98,7 @@ impl Binder<'_> {
             key: self.canary_key(own.key),
             replicas: own.replicas.value,
         };
-        self.writes(name, Canary::Redis(canary), frame, place, Self::host);
+        self.writes(name, Canary::Redis(canary), TIME_TO_TRUTH, frame, place, Self::host);
     }
 
     pub(in crate::config::bind) fn canary_etcd(
@@ -106,7 +111,51 @@ impl Binder<'_> {
         let user = self.etcd_user(own.username, own.password);
         let options = EtcdOptions { access: self.access(own.tls), user, ..EtcdOptions::default() };
         let canary = EtcdCanary { options, key: self.canary_key(own.key) };
-        self.writes(name, Canary::Etcd(canary), frame, place, |binder, text| {
+        self.writes(name, Canary::Etcd(canary), TIME_TO_TRUTH, frame, place, |binder, text| {
+            binder.base_url(text).map(Endpoint::Http)
+        });
+    }
+
+    pub(in crate::config::bind) fn spanner(
+        &mut self,
+        name: &Placed<String>,
+        frame: spec::Frame,
+        own: spec::Spanner,
+        place: Place,
+    ) {
+        let parts: Vec<&str> = own.database.value.split('/').collect();
+        let plain = |part: &&&str| {
+            let fine = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            !part.is_empty() && part.chars().all(fine)
+        };
+        let named = matches!(*parts, ["projects", _, "instances", _, "databases", _]);
+        if !named || !parts.iter().all(|part| plain(&part)) {
+            self.mistakes
+                .error(&own.database.place, format!("`{}` is not a database of Spanner", own.database.value))
+                .help("write it like `projects/shop/instances/prod/databases/orders`");
+        }
+        let metadata_server = own.metadata_server.as_ref().and_then(|text| self.base_url(text));
+        let identity = match (own.service_account, metadata_server, own.anonymous) {
+            (Some(account), None, false) => SpannerIdentity::Account(self.secret(account)),
+            (None, None, true) => SpannerIdentity::Nobody,
+            (None, server, false) => SpannerIdentity::Machine(
+                server.unwrap_or_else(|| METADATA_SERVER.parse().expect("it is a URL")),
+            ),
+            _ => {
+                self.mistakes
+                    .error(&name.place, "either `service_account`, or `metadata_server`, or `anonymous`")
+                    .help("without any of them the machine's own account is used");
+                SpannerIdentity::Nobody
+            }
+        };
+        let canary = SpannerCanary {
+            access: self.access(own.tls),
+            database: own.database.value,
+            row: self.row(own.table),
+            identity,
+        };
+        let canary = Canary::Spanner(canary);
+        self.writes(name, canary, SPANNER_TIME_TO_TRUTH, frame, place, |binder, text| {
             binder.base_url(text).map(Endpoint::Http)
         });
     }
@@ -116,6 +165,7 @@ impl Binder<'_> {
         &mut self,
         name: &Placed<String>,
         canary: Canary,
+        truth: Duration,
         frame: spec::Frame,
         place: Place,
         endpoint: impl FnMut(&mut Self, &Placed<String>) -> Option<Endpoint>,
@@ -127,7 +177,7 @@ impl Binder<'_> {
         }
         let group_place = place.clone();
         let kind = ClusterKind::Canary(Box::new(canary));
-        self.declare(name, kind, TIME_TO_TRUTH, frame, place, endpoint);
+        self.declare(name, kind, truth, frame, place, endpoint);
         let Some(cluster) = self.clusters.id(&name.value) else { return };
         for group in self.clusters[cluster].groups.clone() {
             let ways = self.groups[group].members.len();
@@ -230,6 +280,16 @@ mod tests {
             ("canary_mysql: {inside: {eu: [\"a:1\"]}, user: b, table: canary}", "needs its database"),
             ("canary_exec: {inside: {eu: [a]}, argv: []}", "no program to run"),
             ("canary_exec: {inside: {eu: [\"\"]}, argv: [a]}", "needs a name"),
+            ("spanner: {inside: {eu: [\"http://a\"]}, database: orders}", "not a database of Spanner"),
+            (
+                "spanner: {inside: {eu: [\"http://a\"]}, database: projects/a/instances/b/databases/..%2fc}",
+                "not a database of Spanner",
+            ),
+            (
+                "spanner: {inside: {eu: [\"http://a\"]}, database: projects/a/instances/b/databases/c, \
+                 anonymous: true, service_account: {env: A}}",
+                "either `service_account`",
+            ),
             ("canary_etcd: {inside: {eu: [\"http://a:1\"]}, username: b}", "both `username` and `password`"),
         ] {
             let mistakes = load(&format!("    {cluster}")).map(|_| ()).unwrap_err();

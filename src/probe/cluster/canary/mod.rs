@@ -12,6 +12,7 @@ pub(super) mod http;
 pub(super) mod mysql;
 pub(super) mod postgres;
 pub(super) mod redis;
+pub(super) mod spanner;
 
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(super) async fn status(
             redis::status(net, canary, address, timeout).await
         }
         (Canary::Etcd(canary), Endpoint::Http(url)) => etcd::status(net, canary, url, timeout).await,
+        (Canary::Spanner(canary), Endpoint::Http(url)) => spanner::status(net, canary, url, timeout).await,
         _ => Err(Failure::unmeasured(format!("{} is not a way for a {}", member.endpoint, canary.word()))),
     }
 }
