@@ -38,6 +38,7 @@ bind9:named
 zonemaster-cli:zonemaster-cli
 dnsviz:dnsviz
 prometheus:promtool
+prometheus-alertmanager:prometheus-alertmanager
 iproute2:ip
 iptables:iptables
 systemd:systemd-analyze

@@ -19,11 +19,17 @@ const PASSWORD: &str = "hunter2";
 /// Of that password, by bcrypt.
 const HASH: &str = "$2b$04$l5cWQADtXctca/lsCl0y6.fs/y99JG/B7OTSwiw5wDnaYGNQeC.7i";
 
-/// The check that these lines say, made once.
+/// The check that these lines say, made once, with our certificate.
 async fn run(port: u16, directory: &std::path::Path, more: &str) -> Finding {
+    let at = directory.display();
+    run_as(port, directory, &format!(", cert: {at}/client.pem, key: {at}/client.key"), more).await
+}
+
+/// The same, with this much said of who we are.
+async fn run_as(port: u16, directory: &std::path::Path, identity: &str, more: &str) -> Finding {
     let text = format!(
         "version: 1\nmode: observe\nsite: {{name: a}}\nlisten: {{dns: [\"127.0.0.1:53\"]}}\nregions:\n  r:\n    layers:\n      \
-         service:\n        - prometheus:\n            url: \"https://127.0.0.1:{port}/\"\n            tls: {{ca: {}}}\n            timeout: 5s\n            {}\n",
+         service:\n        - prometheus:\n            url: \"https://127.0.0.1:{port}/\"\n            tls: {{ca: {}{identity}}}\n            timeout: 5s\n            {}\n",
         directory.join("ca.pem").display(),
         more.replace('\n', "\n            ")
     );
@@ -43,14 +49,14 @@ async fn a_real_prometheus_is_asked_over_tls_with_a_password() {
     std::fs::write(at("wrong"), "guess").unwrap();
     std::fs::write(
         at("web.yml"),
-        format!("tls_server_config: {{cert_file: server.pem, key_file: server.key}}\nbasic_auth_users: {{probe: \"{HASH}\"}}\n"),
+        format!("tls_server_config: {{cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\nbasic_auth_users: {{probe: \"{HASH}\"}}\n"),
     )
     .unwrap();
     std::fs::write(
         at("prometheus.yml"),
         format!(
             "global: {{scrape_interval: 1s}}\nscrape_configs:\n  - job_name: itself\n    scheme: https\n    \
-             tls_config: {{insecure_skip_verify: true}}\n    basic_auth: {{username: probe, password: {PASSWORD}}}\n    \
+             tls_config: {{insecure_skip_verify: true, cert_file: client.pem, key_file: client.key}}\n    basic_auth: {{username: probe, password: {PASSWORD}}}\n    \
              static_configs: [{{targets: [\"127.0.0.1:{port}\"]}}]\n  - job_name: gone\n    \
              static_configs: [{{targets: [\"127.0.0.1:{}\"]}}]\n",
             ports::free()
@@ -100,6 +106,8 @@ async fn a_real_prometheus_is_asked_over_tls_with_a_password() {
     let wrong = format!("basic: {{user: probe, password: {{file: {}}}}}", at("wrong").display());
     let denied = run(port, scratch.path(), &format!("{wrong}\nquery: up\nbelow: 1")).await;
     assert!(words(&denied).starts_with("unknown: status 401"), "{denied:?}");
+    let nobody = run_as(port, scratch.path(), "", &format!("{basic}\nquery: up\nbelow: 1")).await;
+    assert!(words(&nobody).contains("does not accept our certificate"), "{nobody:?}");
     let gone = run(ports::free(), scratch.path(), "query: up\nbelow: 1").await;
     assert!(matches!(gone, Finding::Unknown(_)), "{gone:?}");
 }

@@ -125,9 +125,19 @@ fn a_target_reports_itself_and_its_answers_follow() {
     let words = "(one stands for 2s); the last one says fail: disk full";
     assert!(site.why().contains(words), "{}", site.why());
 
+    // After ten intervals that is told, once, and again when it is over.
+    let lines = |event: &str| site.daemon.log().matches(&format!("\"{event}\"")).count();
+    until("the log to tell of it", PATIENCE, || lines("check.unmeasured") > 0);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((lines("check.unmeasured"), lines("check.measured")), (1, 0));
+    let told = site.daemon.event("check.unmeasured");
+    assert_eq!(told["check"], "west/service/orders");
+
     // A restart knows of no report, and keeps what the region was known to be.
     site.report(&pass());
     site.until_west("healthy");
+    until("the log to tell of its end", PATIENCE, || lines("check.measured") == 1);
+    assert_eq!(lines("check.unmeasured"), 1);
     site.daemon.stop();
     site.daemon.start();
     let west = site.daemon.region("west");
@@ -155,7 +165,7 @@ fn only_what_shows_the_token_is_taken_in() {
     let answer = site.daemon.request("GET", "/v1/push/orders", "").unwrap();
     assert_eq!(answer.0, 405, "nothing is to be read there");
     until("the refusals to be told", PATIENCE, || site.why().contains("refused since"));
-    assert_eq!(site.daemon.metric("pointsman_push_refused_total{why=\"denied\"}"), Some(4.0));
+    assert_eq!(site.daemon.metric("pointsman_push_refused_total{to=\"push\",why=\"denied\"}"), Some(4.0));
     assert!(!site.daemon.log().contains("hunter"), "a token in the log");
 
     // Rotated without a restart.

@@ -36,7 +36,8 @@ const INDEX: &str = "pointsman\n\
     /v1/executions            workflows that run, and those that are over\n\
     /v1/executions/ID         one of them\n\
     /v1/obligations           what regions still owe\n\
-    POST /v1/push/NAME        a target's report of itself, with its token\n";
+    POST /v1/push/NAME        a target's report of itself, with its token\n\
+    POST /v1/alertmanager/NAME             Alertmanager's webhook, with its token\n";
 
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -64,6 +65,7 @@ pub(super) fn routes(handle: Handle, metrics: Metrics) -> Router {
         .route("/v1/executions/{id}", get(execution))
         .route("/v1/obligations", get(obligations))
         .route("/v1/push/{name}", post(inbound::push))
+        .route("/v1/alertmanager/{name}", post(inbound::alertmanager))
         .with_state(Shared { handle, metrics })
 }
 

@@ -1,4 +1,4 @@
-//! What comes in by itself: reports of targets.
+//! What comes in by itself: reports of targets, and what Alertmanager tells of alerts.
 //!
 //! The token is looked at before anything of the body is read, and compared in constant time. A name
 //! that nobody has and a token that is wrong get the same answer.
@@ -17,10 +17,12 @@ use serde_json::json;
 use super::api::{Shared, problem};
 use crate::base::SecretRef;
 use crate::io::{Clock, read_secret};
-use crate::probe::{Inbox, Refusal, Said};
+use crate::probe::{Inbox, Notification, Refusal, Said};
 
 /// Octets of a report.
 const REPORT_BYTES_MAX: usize = 16 * 1024;
+/// Octets of a notification: a group may have thousands of alerts.
+const NOTIFICATION_BYTES_MAX: usize = 4 << 20;
 /// A body that was announced is here within this.
 const BODY_WAIT: Duration = Duration::from_secs(5);
 /// A secret is a file at hand.
@@ -80,7 +82,7 @@ pub(super) async fn push(
     match take(inbox, &name, request).await {
         Ok(()) => Json(json!({"said": format!("{name}: the report is taken in")})).into_response(),
         Err(refused) => {
-            counter!("pointsman_push_refused_total", "why" => refused.word).increment(1);
+            counter!("pointsman_push_refused_total", "to" => "push", "why" => refused.word).increment(1);
             inbox.refused(&name, &refused.words, Clock.mono());
             refused.into_response()
         }
@@ -94,6 +96,39 @@ async fn take(inbox: &Inbox, name: &str, request: Request<Body>) -> Result<(), R
     let body = body(request, REPORT_BYTES_MAX).await?;
     let said = Said::read(&body).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, "rubbish", why))?;
     Ok(inbox.report(name, &place, said, Clock.mono())?)
+}
+
+/// Alertmanager tells of alerts.
+pub(super) async fn alertmanager(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let inbox = shared.handle.inbox();
+    let place = inbox.token_of_alertmanager(&name);
+    let (refused, missed) = match authorize(request.headers(), place.as_ref()).await {
+        Err(refused) => (refused, false),
+        Ok(()) => match hear(inbox, &name, place, request).await {
+            Ok(()) => return Json(json!({"said": format!("{name}: taken in")})).into_response(),
+            Err(refused) => (refused, true),
+        },
+    };
+    counter!("pointsman_push_refused_total", "to" => "alertmanager", "why" => refused.word).increment(1);
+    inbox.not_notified(&name, &refused.words, missed, Clock.mono());
+    refused.into_response()
+}
+
+async fn hear(
+    inbox: &Inbox,
+    name: &str,
+    place: Option<SecretRef>,
+    request: Request<Body>,
+) -> Result<(), Refused> {
+    let place = place.ok_or(Refusal::Unexpected)?;
+    let body = body(request, NOTIFICATION_BYTES_MAX).await?;
+    let told =
+        Notification::read(&body).map_err(|why| Refused::new(StatusCode::BAD_REQUEST, "rubbish", why))?;
+    Ok(inbox.notify(name, &place, told, Clock.mono())?)
 }
 
 /// Whether the token is the one that is kept there; nowhere: no token is the right one.

@@ -174,6 +174,9 @@ fn told(common: &Common, config: &Config, id: CheckId) -> (End, String, Value) {
     };
     let how = match kind {
         CheckKind::Push(push) => format!("it reports itself, as POST /v1/push/{}", push.name),
+        CheckKind::Alertmanager(alerts) => {
+            format!("Alertmanager tells of it, as POST /v1/alertmanager/{}", alerts.from)
+        }
         _ => "others tell of it".to_owned(),
     };
     let word = paint(verdict.word(), colours, colour(false));

@@ -17,6 +17,7 @@ mod restore;
 mod run;
 mod signatures;
 mod tell;
+mod unmeasured;
 pub mod telemetry;
 
 pub use handle::{Gone, Handle, Running, Told};

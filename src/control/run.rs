@@ -21,6 +21,7 @@ use super::handle::{Handle, MAIL_MAX, Mail, Running, Told};
 use super::restore::{self, ALIVE, Opened};
 use super::signatures::Signatures;
 use super::telemetry::Durations;
+use super::unmeasured::Unmeasured;
 use super::{keys, telemetry, tell};
 use crate::agent::Agents;
 use crate::base::{Mono, Now, show_span};
@@ -148,6 +149,7 @@ struct Control {
     durations: Durations,
     calls: Calls,
     signatures: Signatures,
+    unmeasured: Unmeasured,
     store: Option<Store>,
     replies: BTreeMap<Receipt, Reply>,
     /// Orders that hold and are not written yet.
@@ -229,6 +231,7 @@ impl Control {
             durations,
             calls: Calls::new(Agents::new(net)),
             signatures,
+            unmeasured: Unmeasured::default(),
             store,
             replies: BTreeMap::new(),
             unwritten: Vec::new(),
@@ -469,6 +472,7 @@ impl Control {
         let now = Clock.now();
         let setup = Arc::clone(self.daemon.setup());
         self.signatures.renew(&setup, now.wall);
+        self.unmeasured.look(&self.daemon, now.mono);
         if now.mono >= self.alive_at {
             self.daemon.keep(ALIVE, &now.wall);
             self.alive_at = now.mono + ALIVE_EVERY;

@@ -132,6 +132,11 @@ pub(super) fn describe() {
     );
     describe_counter!("pointsman_push_reports_total", "Reports of targets that report themselves.");
     describe_counter!("pointsman_push_refused_total", "What came in to be reported and was refused, by why.");
+    describe_counter!("pointsman_alertmanager_notifications_total", "Notifications of an Alertmanager.");
+    describe_gauge!(
+        "pointsman_alertmanager_age_seconds",
+        "How old the newest notification of an Alertmanager is."
+    );
     describe_gauge!("pointsman_push_age_seconds", "How old the newest report of a target is.");
     describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");

@@ -136,6 +136,7 @@ impl Failure {
         use AlertDescription as Alert;
         match error {
             // The peer does not like the certificate we showed, or misses one (RFC 8446 §6.2).
+            // OpenSSL says DecryptError of one that a CA of the same name and another key has made.
             rustls::Error::AlertReceived(
                 alert @ (Alert::BadCertificate
                 | Alert::UnsupportedCertificate
@@ -145,6 +146,7 @@ impl Failure {
                 | Alert::CertificateRequired
                 | Alert::NoCertificate
                 | Alert::UnknownCA
+                | Alert::DecryptError
                 | Alert::AccessDenied),
             ) => Self::denied(format!("{peer} does not accept our certificate (TLS alert {alert:?})")),
             rustls::Error::FailedToGetCurrentTime | rustls::Error::FailedToGetRandomBytes => {
@@ -231,6 +233,7 @@ mod tests {
         let alert = |alert| Failure::of_tls(&rustls::Error::AlertReceived(alert), "x").class;
         assert_eq!(alert(AlertDescription::CertificateRequired), Class::Denied);
         assert_eq!(alert(AlertDescription::BadCertificate), Class::Denied);
+        assert_eq!(alert(AlertDescription::DecryptError), Class::Denied);
         assert_eq!(alert(AlertDescription::HandshakeFailure), Class::Rubbish);
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn probe(net: &Net, check: &GrpcCheck, contact: &mut Contact) -
 }
 
 async fn ask(net: &Net, check: &GrpcCheck, contact: &mut Contact) -> Result<Finding, Failure> {
-    let trust = TrustFiles::ca(check.ca.as_deref());
+    let trust = TrustFiles { ca: check.ca.clone(), identity: check.identity.clone() };
     let mut url = check.url.clone();
     url.set_path(PATH);
     contact.note("request", || match check.service.as_str() {

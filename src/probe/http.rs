@@ -104,8 +104,9 @@ fn next(hop: &Hop, answer: &Answer) -> Result<Hop, String> {
 }
 
 async fn ask(net: &Net, check: &HttpCheck, hop: &Hop, contact: &mut Contact) -> Result<Answer, Failure> {
-    let trust = TrustFiles::ca(check.ca.as_deref());
     let at_home = hop.url == check.url || hop.url.origin() == check.url.origin();
+    // Who we are is none of a stranger's business.
+    let trust = TrustFiles { ca: check.ca.clone(), identity: check.identity.clone().filter(|_| at_home) };
     let headers = headers(check, contact, at_home).await?;
     contact.note("request", || format!("{} {}", hop.method, hop.url));
     let request = Request {

@@ -17,7 +17,7 @@ mod tcp;
 mod timetable;
 mod tls;
 
-pub use inbox::{Inbox, Refusal, Said, Says};
+pub use inbox::{Inbox, Notification, Refusal, Said, Says};
 pub use schedule::{Probes, Report};
 
 use std::time::Duration;
@@ -63,7 +63,7 @@ async fn probe(net: &Net, kind: &CheckKind, contact: &mut Contact) -> Option<Fin
         CheckKind::Icmp(check) => Box::pin(icmp::probe(net, check, contact)).await,
         CheckKind::Prometheus(check) => Box::pin(prometheus::probe(net, check, contact)).await,
         CheckKind::Exec(check) => Box::pin(exec::probe(net, check, contact)).await,
-        CheckKind::Push(_) | CheckKind::Cluster(_) => return None,
+        CheckKind::Push(_) | CheckKind::Alertmanager(_) | CheckKind::Cluster(_) => return None,
     })
 }
 

@@ -1,29 +1,66 @@
-//! Opens a TCP connection; says something and listens, if that is asked for; and closes it.
+//! Opens a TCP connection, with TLS over it if that is asked for; says something and listens, if that
+//! is asked for; and closes it.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::finding;
-use crate::config::{Match, TcpCheck, shown};
+use super::tls::{hear_refusal, server_name};
+use crate::config::{Match, TcpCheck, TcpTls, shown};
 use crate::health::Finding;
-use crate::io::{Clock, Close, Contact, Failure, Net, show};
+use crate::io::{Clock, Close, Contact, Failure, Net, TrustFiles, show};
 
 /// Bytes that are listened to. Banners and replies to a ping have a few hundred.
 const HEARD_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn probe(net: &Net, check: &TcpCheck, contact: &mut Contact) -> Finding {
     let connected = contact.connect(net, &check.address, Close::Abruptly).await;
-    match (connected, &check.expect) {
-        (Err(failure), _) => finding(failure),
-        (Ok(_), None) => {
+    match (connected, &check.tls, &check.expect) {
+        (Err(failure), _, _) => finding(failure),
+        (Ok(_), None, None) => {
             Finding::Pass(format!("connected in {}", show(contact.phases.connected.unwrap_or_default())))
         }
         // Boxed, so that the thousands that only connect do not carry the room for it.
-        (Ok(stream), Some(expect)) => Box::pin(talk(check, expect, stream, contact)).await,
+        (Ok(stream), None, Some(expect)) => Box::pin(talk(check, expect, stream, contact)).await,
+        (Ok(stream), Some(tls), _) => {
+            let secured = Box::pin(secure(net, check, tls, stream, contact)).await;
+            match (secured, &check.expect) {
+                (Err(failure), _) => finding(failure),
+                (Ok(_), None) => {
+                    let (took, phases) = (show(contact.took()), contact.phases.words());
+                    Finding::Pass(format!("TLS established in {took} ({phases})"))
+                }
+                (Ok(stream), Some(expect)) => Box::pin(talk(check, expect, stream, contact)).await,
+            }
+        }
     }
 }
 
-async fn talk(check: &TcpCheck, expect: &Match, mut stream: TcpStream, contact: &mut Contact) -> Finding {
+async fn secure(
+    net: &Net,
+    check: &TcpCheck,
+    tls: &TcpTls,
+    stream: TcpStream,
+    contact: &mut Contact,
+) -> Result<Box<TlsStream<TcpStream>>, Failure> {
+    let name = server_name(&tls.server_name)?;
+    let files = TrustFiles { ca: tls.ca.clone(), identity: tls.identity.clone() };
+    let trust = net.trust(&files, contact.deadline()).await?;
+    let mut stream = contact.secure(&trust, name, &check.address, stream).await?;
+    // Who expects something hears of a refusal instead.
+    if tls.identity.is_some() && check.expect.is_none() {
+        hear_refusal(&mut stream, &check.address, contact).await?;
+    }
+    Ok(Box::new(stream))
+}
+
+async fn talk(
+    check: &TcpCheck,
+    expect: &Match,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    contact: &mut Contact,
+) -> Finding {
     let of_talk = |error: &std::io::Error, heard| Failure::of_talk(error, &check.address, heard);
     if !check.send.is_empty() {
         contact.note("send", || format!("`{}`", shown(&check.send)));

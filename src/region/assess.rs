@@ -258,7 +258,7 @@ mod tests {
                     region: Some(crate::base::RegionId(0)),
                     layer: *layer,
                     monitoring_only: false,
-                    kind: CheckKind::Tcp(TcpCheck { address, send: Vec::new(), expect: None }),
+                    kind: CheckKind::Tcp(TcpCheck { address, send: Vec::new(), expect: None, tls: None }),
                     schedule,
                 };
                 let mut state = CheckState::new(&check);

@@ -56,6 +56,11 @@ pub fn detection(config: &Config, check: CheckId) -> Duration {
         CheckKind::Cluster(cluster) => {
             interval + spec.schedule.timeout + config.clusters[cluster].time_to_truth + falling
         }
+        // From the moment in which the alert fires.
+        CheckKind::Alertmanager(ref alerts) => {
+            let from = config.alertmanagers.get(&alerts.from);
+            from.map_or(Duration::ZERO, |from| from.group_interval) + falling
+        }
         // Who goes on reporting does so once in a ttl at least; who falls silent is noticed after it.
         CheckKind::Push(ref push) => {
             (push.ttl * spec.schedule.fall).max(push.ttl + interval * spec.schedule.fall)

@@ -183,7 +183,11 @@ fn host_of(kind: &CheckKind) -> Option<&str> {
         CheckKind::Dns(check) => Some(&check.server.host),
         CheckKind::Icmp(check) => Some(&check.host),
         // What a program or a Prometheus server says came another way; voters are asked as a group.
-        CheckKind::Exec(_) | CheckKind::Prometheus(_) | CheckKind::Push(_) | CheckKind::Cluster(_) => None,
+        CheckKind::Exec(_)
+        | CheckKind::Prometheus(_)
+        | CheckKind::Push(_)
+        | CheckKind::Alertmanager(_)
+        | CheckKind::Cluster(_) => None,
     }
 }
 

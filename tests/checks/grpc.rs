@@ -49,9 +49,12 @@ def serve(port, credentials, with_health):
     server.start()
     return server
 
-clear, secure, bare, certificate, key = sys.argv[1:]
+clear, secure, bare, mutual, certificate, key, ca = sys.argv[1:]
 credentials = grpc.ssl_server_credentials([(open(key, "rb").read(), open(certificate, "rb").read())])
+pair = (open(key, "rb").read(), open(certificate, "rb").read())
+demanding = grpc.ssl_server_credentials([pair], open(ca, "rb").read(), True)
 servers = [serve(clear, None, True), serve(secure, credentials, True), serve(bare, None, False)]
+servers.append(serve(mutual, demanding, True))
 servers[0].wait_for_termination()
 "#;
 
@@ -59,6 +62,8 @@ struct Health {
     clear: u16,
     secure: u16,
     bare: u16,
+    /// It demands a client's certificate.
+    mutual: u16,
     certificates: Certificates,
     _program: Program,
     _scratch: Scratch,
@@ -71,20 +76,22 @@ fn start() -> Option<Health> {
     package?;
     let scratch = Scratch::new("grpc");
     let certificates = certificates(scratch.path());
-    let [clear, secure, bare] = std::array::from_fn(|_| ports::free());
+    let [clear, secure, bare, mutual] = std::array::from_fn(|_| ports::free());
     let mut command = Command::new(python);
-    command.arg("-c").arg(SERVER).args([clear, secure, bare].map(|port| port.to_string()));
-    command.arg(&certificates.server.0).arg(&certificates.server.1);
+    command.arg("-c").arg(SERVER).args([clear, secure, bare, mutual].map(|port| port.to_string()));
+    command.arg(&certificates.server.0).arg(&certificates.server.1).arg(&certificates.ca);
     let program = Program::start(&mut command, "a gRPC server", &scratch.path().join("output"));
     until("a gRPC server", Duration::from_secs(30), || {
-        [clear, secure, bare].iter().all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok())
+        [clear, secure, bare, mutual]
+            .iter()
+            .all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok())
     });
-    Some(Health { clear, secure, bare, certificates, _program: program, _scratch: scratch })
+    Some(Health { clear, secure, bare, mutual, certificates, _program: program, _scratch: scratch })
 }
 
 fn check(url: &str, service: &str) -> GrpcCheck {
     let url = reqwest::Url::parse(url).unwrap();
-    GrpcCheck { url, service: service.to_owned(), connect: None, ca: None }
+    GrpcCheck { url, service: service.to_owned(), connect: None, ca: None, identity: None }
 }
 
 async fn see(check: GrpcCheck) -> Finding {
@@ -114,6 +121,13 @@ async fn every_health_of_a_real_server() {
     let secure =
         GrpcCheck { ca: ca.clone(), ..check(&format!("https://localhost:{}", server.secure), "shop.Cart") };
     passes(see(secure).await, "`shop.Cart` is SERVING");
+    // One that demands a client's certificate.
+    let url = format!("https://localhost:{}", server.mutual);
+    let stranger = GrpcCheck { ca: ca.clone(), ..check(&url, "shop.Cart") };
+    // gRPC hangs up on who has none, and does not say why.
+    fails(see(stranger.clone()).await, "closed the connection without an answer");
+    let known = GrpcCheck { identity: Some(server.certificates.client.clone()), ..stranger };
+    passes(see(known).await, "`shop.Cart` is SERVING");
     // Pinned: the name stays, and is verified.
     let connect = Some(at("127.0.0.1", server.secure));
     let pinned = GrpcCheck { ca: ca.clone(), connect: connect.clone(), ..check("https://localhost", "") };

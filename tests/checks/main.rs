@@ -6,6 +6,7 @@ mod common;
 mod dns;
 mod grpc;
 mod local;
+mod mutual;
 mod nginx;
 mod shown;
 mod talk;
@@ -63,7 +64,7 @@ fn at(host: &str, port: u16) -> HostPort {
 }
 
 fn tcp(host: &str, port: u16) -> CheckKind {
-    CheckKind::Tcp(TcpCheck { address: at(host, port), send: Vec::new(), expect: None })
+    CheckKind::Tcp(TcpCheck { address: at(host, port), send: Vec::new(), expect: None, tls: None })
 }
 
 fn http(url: &str) -> HttpCheck {
@@ -168,7 +169,12 @@ async fn probes_come_from_where_they_are_told() {
     };
     let hears = |text: &str| {
         let expect = Some(Match::Contains(text.as_bytes().to_vec()));
-        CheckKind::Tcp(TcpCheck { address: at("127.0.0.1", server.port()), send: Vec::new(), expect })
+        CheckKind::Tcp(TcpCheck {
+            address: at("127.0.0.1", server.port()),
+            send: Vec::new(),
+            expect,
+            tls: None,
+        })
     };
     // All of 127/8 is ours.
     passes(run(from("127.9.8.7"), &hears("127.9.8.7")).await, "heard `127.9.8.7`");
@@ -216,6 +222,7 @@ fn tls(port: u16, name: &str, ca: Option<&std::path::Path>, days: u64) -> CheckK
         address: at("127.0.0.1", port),
         server_name: name.to_owned(),
         ca: ca.map(Into::into),
+        identity: None,
         min_validity: Duration::from_secs(days * 86_400),
         min_version: TlsVersion::V1_2,
     })

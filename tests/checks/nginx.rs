@@ -16,6 +16,8 @@ pub struct Nginx {
     pub tls: u16,
     /// HTTP/1.1 over TLS 1.2, and nothing else.
     pub old: u16,
+    /// TLS that asks for a client's certificate, and tells at `/who` whether it got a good one.
+    pub asking: u16,
     pub certificates: Certificates,
     _program: Program,
     _scratch: Scratch,
@@ -27,25 +29,27 @@ impl Nginx {
         let binary = find("nginx", "nginx", &["/usr/sbin"])?;
         let scratch = Scratch::new("nginx");
         let certificates = certificates(scratch.path());
-        let [plain, h2c, tls, old] = std::array::from_fn(|_| ports::free());
+        let [plain, h2c, tls, old, asking] = std::array::from_fn(|_| ports::free());
         let file = scratch.path().join("nginx.conf");
-        std::fs::write(&file, configuration(scratch.path(), &certificates, [plain, h2c, tls, old])).unwrap();
+        std::fs::write(&file, configuration(scratch.path(), &certificates, [plain, h2c, tls, old, asking]))
+            .unwrap();
         let log = scratch.path().join("output");
         let mut command = Command::new(binary);
         command.arg("-c").arg(&file).arg("-p").arg(scratch.path());
         let program = Program::start(&mut command, "nginx", &log);
         until("nginx", Duration::from_secs(20), || {
-            [plain, h2c, tls, old]
+            [plain, h2c, tls, old, asking]
                 .iter()
                 .all(|port| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok())
         });
-        Some(Self { plain, h2c, tls, old, certificates, _program: program, _scratch: scratch })
+        Some(Self { plain, h2c, tls, old, asking, certificates, _program: program, _scratch: scratch })
     }
 }
 
-fn configuration(directory: &Path, certificates: &Certificates, ports: [u16; 4]) -> String {
-    let (at, [plain, h2c, tls, old]) = (directory.display(), ports);
+fn configuration(directory: &Path, certificates: &Certificates, ports: [u16; 5]) -> String {
+    let (at, [plain, h2c, tls, old, asking]) = (directory.display(), ports);
     let (certificate, key) = (certificates.server.0.display(), certificates.server.1.display());
+    let ca = certificates.ca.display();
     let locations = format!(
         r#"
         location = /healthz {{ default_type application/json; return 200 '{{"status":"green","shards":{{"lost":0}},"nodes":[{{"role":"leader"}}]}}'; }}
@@ -63,6 +67,8 @@ fn configuration(directory: &Path, certificates: &Certificates, ports: [u16; 4])
         location = /see-other {{ return 303 /method; }}
         location = /kept {{ return 308 /method; }}
         location = /host {{ return 200 "$host $http_x_token"; }}
+        location = /who {{ return 200 "$ssl_client_verify"; }}
+        location = /ask {{ return 302 https://127.0.0.1:{asking}/who; }}
         location = /stranger {{ return 302 http://localhost:{plain}/host; }}
         "#
     );
@@ -90,6 +96,12 @@ http {{
         listen 127.0.0.1:{old} ssl;
         ssl_certificate {certificate}; ssl_certificate_key {key};
         ssl_protocols TLSv1.2;
+        {locations}
+    }}
+    server {{
+        listen 127.0.0.1:{asking} ssl;
+        ssl_certificate {certificate}; ssl_certificate_key {key};
+        ssl_verify_client optional; ssl_client_certificate {ca};
         {locations}
     }}
 }}

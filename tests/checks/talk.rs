@@ -12,7 +12,12 @@ use crate::{at, fails, passes, run, says, says_forever};
 
 fn talk(port: u16, send: &str, expect: &str) -> CheckKind {
     let expect = Some(Match::Contains(expect.as_bytes().to_vec()));
-    CheckKind::Tcp(TcpCheck { address: at("127.0.0.1", port), send: send.as_bytes().to_vec(), expect })
+    CheckKind::Tcp(TcpCheck {
+        address: at("127.0.0.1", port),
+        send: send.as_bytes().to_vec(),
+        expect,
+        tls: None,
+    })
 }
 
 #[tokio::test]
@@ -23,7 +28,7 @@ async fn hears_what_it_expects_from_a_real_server() {
     let regex = regex::bytes::Regex::new("(?s)^HTTP/1\\.[01] 200 .*\"green\"").unwrap();
     let expect = Some(Match::Regex(Box::new(regex)));
     let address = at("127.0.0.1", nginx.plain);
-    let check = TcpCheck { address, send: ask.as_bytes().to_vec(), expect };
+    let check = TcpCheck { address, send: ask.as_bytes().to_vec(), expect, tls: None };
     passes(run(CheckKind::Tcp(check)).await, "heard a match of ");
     fails(
         run(talk(nginx.plain, "GET /none HTTP/1.0\r\n\r\n", "200 OK")).await,

@@ -213,6 +213,7 @@ async fn tls_has_a_floor() {
             address: at("127.0.0.1", port),
             server_name: "localhost".to_owned(),
             ca: Some(nginx.certificates.ca.clone()),
+            identity: None,
             min_validity: Duration::ZERO,
             min_version,
         })

@@ -1,5 +1,6 @@
 //! Clusters and their groups of voters.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -156,15 +157,39 @@ impl Binder<'_> {
     /// Whom to trust and what to show.
     pub(super) fn access(&mut self, tls: Option<spec::Tls>) -> Access {
         let Some(tls) = tls else { return Access::default() };
-        let identity = match (tls.cert, tls.key) {
+        let identity = self.client_certificate(tls.cert, tls.key);
+        Access { ca: tls.ca.map(|path| self.path(&path)), identity, credential: None }
+    }
+
+    /// A client certificate and its key; one is nothing without the other.
+    pub(super) fn client_certificate(
+        &mut self,
+        cert: Option<Placed<PathBuf>>,
+        key: Option<Placed<PathBuf>>,
+    ) -> Option<(PathBuf, PathBuf)> {
+        match (cert, key) {
             (Some(cert), Some(key)) => Some((self.path(&cert.value), self.path(&key.value))),
             (None, None) => None,
             (Some(lone), None) | (None, Some(lone)) => {
                 self.mistakes.error(&lone.place, "a client certificate needs both `cert` and `key`");
                 None
             }
-        };
-        Access { ca: tls.ca.map(|path| self.path(&path)), identity, credential: None }
+        }
+    }
+
+    /// The same for a URL, which must be one that it can be shown to.
+    pub(super) fn client_certificate_for(
+        &mut self,
+        url: Option<&Url>,
+        cert: Option<Placed<PathBuf>>,
+        key: Option<Placed<PathBuf>>,
+    ) -> Option<(PathBuf, PathBuf)> {
+        if let (Some(cert), Some("http")) = (&cert, url.map(Url::scheme)) {
+            self.mistakes
+                .error(&cert.place, "a client certificate is shown over TLS, and this URL is in the clear")
+                .help("write the URL with https, or leave `cert` and `key` out");
+        }
+        self.client_certificate(cert, key)
     }
 
     /// A URL whose path is ours to choose.

@@ -23,13 +23,14 @@ mod zones;
 pub use values::{Unfit, parse_host_port, parse_status, parse_url};
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::{
-    Check, Cluster, Config, DnsLimits, Group, Layers, Location, Mode, Region, Schedule, Service, Site, Store,
+    Alertmanager, Check, Cluster, Config, DnsLimits, Group, Layers, Location, Mode, Region, Schedule,
+    Service, Site, Store,
 };
 use super::read::{Entries, Placed, read};
 use super::spec;
@@ -122,6 +123,7 @@ struct Binder<'a> {
     regions: Named<RegionId, Region>,
     checks: Named<CheckId, Check>,
     services: Named<ServiceId, Service>,
+    alertmanagers: BTreeMap<String, Alertmanager>,
     /// Where secrets are kept, as they are met.
     secrets: RefCell<Vec<SecretRef>>,
     /// Zones that others may fetch, and nobody has said what they get of services' names.
@@ -136,7 +138,7 @@ impl<'a> Binder<'a> {
             }
         }
         let mut declared = HashSet::new();
-        for section in ["clusters", "regions", "services", "keys"] {
+        for section in ["clusters", "regions", "services", "keys", "alertmanagers"] {
             for key in tree.get(section).into_iter().flat_map(Node::keys) {
                 declared.insert((section, key.text.clone()));
             }
@@ -152,6 +154,7 @@ impl<'a> Binder<'a> {
             regions: Named::default(),
             checks: Named::default(),
             services: Named::default(),
+            alertmanagers: BTreeMap::new(),
             secrets: RefCell::default(),
             undecided: Vec::new(),
         }
@@ -179,9 +182,11 @@ impl<'a> Binder<'a> {
         // Regions first by name alone: clusters and regions name each other.
         self.region_names(&file.regions);
         self.clusters(file.clusters);
+        let alertmanagers = self.alertmanagers(file.alertmanagers);
         self.region_layers(file.regions);
         let self_check = file.self_check.and_then(|spec| self.self_check(spec));
         self.services(file.services, &zones);
+        self.idle_alertmanagers(&alertmanagers);
         self.dynamic_names(&zones);
         let workflows = self.workflows(file.workflows);
         let aliases = self.aliases(file.aliases);
@@ -200,6 +205,7 @@ impl<'a> Binder<'a> {
             geo,
             clusters: std::mem::take(&mut self.clusters),
             groups: std::mem::take(&mut self.groups),
+            alertmanagers: std::mem::take(&mut self.alertmanagers),
             regions: std::mem::take(&mut self.regions),
             checks: std::mem::take(&mut self.checks),
             self_check,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Access, JsonTest, Layer, Match, PushCheck};
+use super::{Access, AlertmanagerCheck, JsonTest, Layer, Match, PushCheck};
 use crate::base::{ClusterId, RegionId, SecretRef};
 use crate::wire::{Name, Rcode, RecordType};
 
@@ -119,6 +119,8 @@ pub enum CheckKind {
     Prometheus(PrometheusCheck),
     /// Takes what the target reports of itself.
     Push(PushCheck),
+    /// Takes what Alertmanager tells of alerts.
+    Alertmanager(AlertmanagerCheck),
     /// Takes the region's standing in a cluster.
     Cluster(ClusterId),
 }
@@ -136,13 +138,14 @@ impl CheckKind {
             Self::Exec(_) => "exec",
             Self::Prometheus(_) => "prometheus",
             Self::Push(_) => "push",
+            Self::Alertmanager(_) => "alertmanager",
             Self::Cluster(_) => "cluster",
         }
     }
 
     /// Nobody is asked: others tell by themselves.
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::Push(_))
+        matches!(self, Self::Push(_) | Self::Alertmanager(_))
     }
 }
 
@@ -155,6 +158,19 @@ pub struct TcpCheck {
     pub send: Vec<u8>,
     /// What must be heard.
     pub expect: Option<Match>,
+    /// Over TLS; in the clear without. Boxed for the sake of the many that only connect.
+    pub tls: Option<Box<TcpTls>>,
+}
+
+/// TLS under what a TCP check talks.
+#[derive(Clone, Debug)]
+pub struct TcpTls {
+    /// The name to ask for and to find in the certificate.
+    pub server_name: String,
+    /// Whom to trust, as a PEM file; the system's roots by default.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, as PEM files, for a server that wants one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Opens a TLS session and judges the certificate.
@@ -166,6 +182,8 @@ pub struct TlsCheck {
     pub server_name: String,
     /// Whom to trust, as a PEM file; the system's roots by default.
     pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, as PEM files, for a server that wants one.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Fail this long before the certificate expires.
     pub min_validity: Duration,
     /// Fail if what both sides speak at best is older.
@@ -211,6 +229,8 @@ pub struct HttpCheck {
     pub connect: Option<HostPort>,
     /// Whom to trust, as a PEM file; the system's roots by default.
     pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, as PEM files, for a server that wants one.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// What the answer's body must be like; nothing: it is not read.
     pub expect: HttpExpect,
     /// So much of the body is read; what is expected must stand in it.
@@ -234,6 +254,7 @@ impl HttpCheck {
             headers: BTreeMap::new(),
             connect: None,
             ca: None,
+            identity: None,
             expect: HttpExpect::default(),
             body_bytes_max: Self::BODY_BYTES,
             redirects: 0,
@@ -301,6 +322,8 @@ pub struct GrpcCheck {
     pub connect: Option<HostPort>,
     /// Whom to trust, as a PEM file; the system's roots by default.
     pub ca: Option<PathBuf>,
+    /// Our own certificate and its key, as PEM files, for a server that wants one.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// Asks a name server a question.

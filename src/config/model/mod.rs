@@ -58,6 +58,8 @@ pub struct Config {
     pub groups: Named<GroupId, Group>,
     /// Failure domains.
     pub regions: Named<RegionId, Region>,
+    /// Those who tell us of alerts.
+    pub alertmanagers: BTreeMap<String, Alertmanager>,
     /// All checks of all regions and layers; a check's name is `region/layer/kind`, with `service/`
     /// before it in a service's own layers.
     pub checks: Named<CheckId, Check>,

@@ -1,6 +1,9 @@
 //! Checks of what others tell by themselves: nobody is asked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use regex::Regex;
 
 use crate::base::SecretRef;
 
@@ -34,4 +37,56 @@ pub enum Silence {
     Unknown,
     /// It does not work, unless the silence may be our own.
     Fail,
+}
+
+/// An Alertmanager that tells us of alerts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Alertmanager {
+    /// What its notifications must show.
+    pub token: SecretRef,
+    /// It repeats what fires as often, by the route that leads here.
+    pub repeat_interval: Duration,
+    /// It looks as often whether a group has news, by that route.
+    pub group_interval: Duration,
+}
+
+/// Takes the alerts of an Alertmanager for the check's own word: firing is a failure.
+#[derive(Clone, Debug)]
+pub struct AlertmanagerCheck {
+    /// Which one.
+    pub from: String,
+    /// Which alerts: those for which all of these hold.
+    pub matchers: Vec<LabelMatcher>,
+}
+
+/// A test of one label; one that is missing is empty (Prometheus, "Querying basics").
+#[derive(Clone, Debug)]
+pub struct LabelMatcher {
+    /// Its name.
+    pub label: String,
+    /// What is tested.
+    pub test: LabelTest,
+    /// The test must hold; else it must not.
+    pub wanted: bool,
+}
+
+/// What a label is tested for.
+#[derive(Clone, Debug)]
+pub enum LabelTest {
+    /// It is this.
+    Is(String),
+    /// It is, as a whole, a match of this.
+    Matches(Box<Regex>),
+}
+
+impl LabelMatcher {
+    /// Whether it holds for these labels.
+    pub fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.label).map_or("", String::as_str);
+        let is = match &self.test {
+            LabelTest::Is(text) => value == text,
+            LabelTest::Matches(regex) => regex.is_match(value),
+        };
+        is == self.wanted
+    }
 }

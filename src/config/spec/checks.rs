@@ -24,6 +24,7 @@ pub enum Check {
     Exec(Timed<ExecCheck>),
     Prometheus(Box<Timed<PrometheusCheck>>),
     Push(Timed<PushCheck>),
+    Alertmanager(Timed<AlertmanagerCheck>),
     Cluster(ClusterCheck),
 }
 
@@ -36,6 +37,16 @@ pub struct TcpCheck {
     pub address: Placed<String>,
     pub send: Option<Node>,
     pub expect: Option<Node>,
+    pub tls: Option<TcpTls>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct TcpTls {
+    pub server_name: Option<String>,
+    pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
 }
 
 /// Octets that are no text.
@@ -63,6 +74,8 @@ pub struct TlsCheck {
     pub address: Placed<String>,
     pub server_name: Option<String>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
     pub min_validity: Option<Span>,
     pub min_version: Option<Node>,
 }
@@ -80,6 +93,8 @@ pub struct HttpCheck {
     pub headers: BTreeMap<String, Node>,
     pub connect: Option<Placed<String>>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
     #[serde(default)]
     pub expect: HttpExpect,
     pub body_bytes_max: Option<Placed<usize>>,
@@ -101,6 +116,8 @@ pub struct GrpcCheck {
     pub service: String,
     pub connect: Option<Placed<String>>,
     pub ca: Option<PathBuf>,
+    pub cert: Option<Placed<PathBuf>>,
+    pub key: Option<Placed<PathBuf>>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -183,4 +200,19 @@ pub struct PushCheck {
     pub ttl: Placed<Span>,
     #[serde(default)]
     pub silence: Silence,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct AlertmanagerCheck {
+    pub from: Placed<String>,
+    pub matchers: Placed<Vec<Placed<String>>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Alertmanager {
+    pub token: SecretRef,
+    pub repeat_interval: Placed<Span>,
+    pub group_interval: Option<Placed<Span>>,
 }

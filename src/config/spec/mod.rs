@@ -73,6 +73,8 @@ pub struct File {
     #[serde(default)]
     pub clusters: Entries<Placed<Cluster>>,
     #[serde(default)]
+    pub alertmanagers: Entries<Alertmanager>,
+    #[serde(default)]
     pub regions: Entries<Region>,
     #[serde(default, deserialize_with = "not_empty")]
     pub self_check: Option<Placed<SelfCheck>>,

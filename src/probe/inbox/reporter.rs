@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Refusal, Said};
+use super::refused::Refusals;
+use super::{Refusal, Said, show};
 use crate::base::{CheckId, Mono, RegionId, show_span};
 use crate::config::{PushCheck, Silence};
 use crate::health::Finding;
@@ -29,26 +30,23 @@ pub(super) struct Memory {
     newest: Option<Newest>,
     /// The greatest sequence that was taken in.
     sequence: Option<u64>,
-    refused: Option<Refused>,
+    pub(super) refused: Refusals,
 }
 
 impl Memory {
     pub(super) fn new(now: Mono) -> Self {
-        Self { since: now, newest: None, sequence: None, refused: None }
+        Self { since: now, newest: None, sequence: None, refused: Refusals::default() }
+    }
+
+    /// When the newest report arrived.
+    pub(super) fn newest_at(&self) -> Option<Mono> {
+        self.newest.as_ref().map(|newest| newest.at)
     }
 }
 
 /// The newest report.
 #[derive(Clone, Debug)]
 struct Newest {
-    at: Mono,
-    words: String,
-}
-
-/// What was refused since the newest report.
-#[derive(Clone, Debug)]
-struct Refused {
-    times: u64,
     at: Mono,
     words: String,
 }
@@ -91,18 +89,16 @@ impl Reporter {
         let finding = said.finding();
         self.known.newest = Some(Newest { at: now, words: finding.words().to_owned() });
         self.known.sequence = said.sequence.or(self.known.sequence);
-        self.known.refused = None;
+        self.known.refused.forget();
         finding
-    }
-
-    pub(super) fn refused(&mut self, words: &str, now: Mono) {
-        let times = self.known.refused.as_ref().map_or(0, |refused| refused.times).saturating_add(1);
-        self.known.refused = Some(Refused { times, at: now, words: words.to_owned() });
     }
 
     pub(super) fn stand(&self, now: Mono) -> Stand {
         let silent = now.since(self.known.newest.as_ref().map_or(self.known.since, |newest| newest.at));
-        if silent <= self.rule.ttl {
+        // At the start a report may still come; not the first one, if what came was refused.
+        let is_refused = self.known.newest.is_none() && !self.known.refused.is_empty();
+        let is_over = silent > self.rule.ttl;
+        if !is_over && !is_refused {
             return Stand::Stands;
         }
         let (silent, ttl) = (show(silent), show_span(self.rule.ttl));
@@ -112,15 +108,7 @@ impl Reporter {
             }
             None => format!("no report yet, {silent} after the start (one stands for {ttl})"),
         };
-        if let Some(Refused { times, at, words: why }) = &self.known.refused {
-            let ago = show(now.since(*at));
-            words.push_str(&format!("; {times} refused since, the last {ago} ago: {why}"));
-        }
-        Stand::Silent { words, fails: self.rule.silence == Silence::Fail }
+        words.push_str(&self.known.refused.words(now));
+        Stand::Silent { words, fails: is_over && self.rule.silence == Silence::Fail }
     }
-}
-
-/// In whole seconds, which is enough for ages.
-fn show(span: Duration) -> String {
-    show_span(Duration::from_secs(span.as_secs()))
 }

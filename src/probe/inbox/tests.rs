@@ -91,6 +91,16 @@ fn a_report_is_a_sample_and_stands_for_its_ttl() {
 }
 
 #[test]
+fn what_is_refused_before_the_first_report_is_told_at_once() {
+    let desk = Desk::open("10s");
+    assert_eq!(desk.look(0, 1.0), None);
+    desk.inbox.refused("a", "wrong token", at(1.0));
+    let told = "unknown: no report yet, 2s after the start (one stands for 10s); 1 refused since, the last 1s ago: wrong token";
+    assert_eq!(desk.look(0, 2.0).unwrap(), told, "no failure before the ttl is over");
+    assert!(desk.look(0, 11.0).unwrap().starts_with("fail: "));
+}
+
+#[test]
 fn silence_fails_where_that_is_said_and_reports_from_elsewhere_still_arrive() {
     let desk = Desk::open("10s");
     assert!(

@@ -52,6 +52,7 @@ impl Binder<'_> {
         let url = self.base_url(&grpc.url);
         let connect = grpc.connect.as_ref().and_then(|text| self.host_port(text));
         let ca = grpc.ca.map(|path| self.path(&path));
-        Some(GrpcCheck { url: url?, service: grpc.service, connect, ca })
+        let identity = self.client_certificate_for(url.as_ref(), grpc.cert, grpc.key);
+        Some(GrpcCheck { url: url?, service: grpc.service, connect, ca, identity })
     }
 }

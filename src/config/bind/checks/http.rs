@@ -41,8 +41,10 @@ impl Binder<'_> {
                 .help("use GET, or leave `expect` and `body` out");
         }
         let connect = http.connect.as_ref().and_then(|text| self.host_port(text));
+        let url = self.url(&http.url);
+        let identity = self.client_certificate_for(url.as_ref(), http.cert, http.key);
         Some(HttpCheck {
-            url: self.url(&http.url)?,
+            url: url?,
             version,
             method: http.method,
             body: http.body.map(|body| body.value.into_bytes()).unwrap_or_default(),
@@ -50,6 +52,7 @@ impl Binder<'_> {
             headers,
             connect,
             ca: http.ca.map(|path| self.path(&path)),
+            identity,
             expect,
             body_bytes_max: self.within(&http.body_bytes_max, 1..=BODY_BYTES_MAX, HttpCheck::BODY_BYTES),
             redirects: self.within(&http.redirects, 0..=REDIRECTS_MAX, 0),

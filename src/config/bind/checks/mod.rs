@@ -62,6 +62,10 @@ impl Binder<'_> {
             spec::Check::Push(Beside { shared, own }) => {
                 (CheckKind::Push(self.push(speaker, own, &shared, &item.place)?), shared)
             }
+            spec::Check::Alertmanager(Beside { shared, own }) => {
+                let check = self.alertmanager(speaker, own, &shared, &item.place)?;
+                (CheckKind::Alertmanager(check), shared)
+            }
             spec::Check::Cluster(cluster) => {
                 let monitoring_only = cluster.monitoring_only.is_some_and(|only| only.value);
                 let region = self.inside(region, &item.place)?;
