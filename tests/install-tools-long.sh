@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fetches what only the long tests (`make test-long`) run against and Debian 12 does not have: programs
-# from other releases of Debian, by the mirror that this machine's apt uses. Nothing is installed; they
-# are unpacked into ${XDG_CACHE_HOME:-~/.cache}/pointsman-tests/bin, where the tests look for them.
+# from other releases of Debian, by the mirror that this machine's apt uses, and Vault, which is built with
+# Go (some five minutes, and gigabytes of caches of Go's). Nothing is installed; they
+# are put into ${XDG_CACHE_HOME:-~/.cache}/pointsman-tests/bin, where the tests look for them.
 #
 #   POINTSMAN_TEST_INSTALL=no   fetches nothing; tests that lack a program say so and are skipped
 set -eu
@@ -16,6 +17,19 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pointsman-tests
 if [ "${POINTSMAN_TEST_INSTALL:-yes}" = no ]; then
     echo "tests: not fetching (POINTSMAN_TEST_INSTALL=no); what is in $cache/bin is used"
     exit 0
+fi
+if [ ! -x "$cache/bin/vault" ]; then
+    if command -v go >/dev/null 2>&1; then
+        echo "tests: building Vault; this takes some minutes"
+        build=$(mktemp -d)
+        cp "$(dirname "$0")/vault/go.mod" "$(dirname "$0")/vault/tools.go" "$build"
+        mkdir -p "$cache/bin"
+        (cd "$build" && GOFLAGS=-mod=mod go build -tags minimal -ldflags='-s -w' -o "$cache/bin/vault" github.com/hashicorp/vault) ||
+            echo "tests: Vault could not be built; the tests that need it will say so"
+        rm -rf "$build"
+    else
+        echo "tests: no Go to build Vault with; the tests that need it will say so"
+    fi
 fi
 if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg >/dev/null 2>&1; then
     echo "tests: this is no Debian; put the programs into $cache/bin yourself, or live with skipped tests"

@@ -16,6 +16,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Nats(_)
         | ClusterKind::Kafka(_)
         | ClusterKind::Search(_)
+        | ClusterKind::Vault(_)
         | ClusterKind::Mongodb(_)
         | ClusterKind::Yugabytedb(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),

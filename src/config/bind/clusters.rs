@@ -63,6 +63,7 @@ impl Binder<'_> {
                 spec::Cluster::RedisSentinel(Beside { shared, own }) => {
                     self.redis_sentinel(&name, shared, own, place);
                 }
+                spec::Cluster::Vault(Beside { shared, own }) => self.vault(&name, shared, own, place),
                 spec::Cluster::Elasticsearch(Beside { shared, own }) => {
                     self.search(SearchDialect::Elasticsearch, &name, shared, own, place);
                 }

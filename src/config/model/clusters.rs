@@ -68,6 +68,8 @@ pub enum ClusterKind {
     Patroni(PatroniOptions),
     /// Elasticsearch or OpenSearch, over their REST API.
     Search(SearchOptions),
+    /// Vault with integrated storage, over its HTTP API.
+    Vault(VaultOptions),
     /// A MongoDB replica set.
     Mongodb(MongodbOptions),
     /// CockroachDB, by its metrics and a read over SQL.
@@ -94,6 +96,7 @@ impl ClusterKind {
             Self::RedisSentinel(_) => "redis_sentinel",
             Self::Patroni(_) => "patroni",
             Self::Search(options) => options.dialect.word(),
+            Self::Vault(_) => "vault",
             Self::Mongodb(_) => "mongodb",
             Self::Cockroachdb(_) => "cockroachdb",
             Self::Yugabytedb(_) => "yugabytedb",
@@ -125,7 +128,7 @@ impl ClusterKind {
             Self::Yugabytedb(options) => Some(("tablets", options.parts_lost_max)),
             Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) => None,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) | Self::Vault(_) => None,
             Self::Canary(_) | Self::Mongodb(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
@@ -151,7 +154,7 @@ impl ClusterKind {
     /// Whether its members elect one leader per term, and are judged by whom they name.
     pub fn elects(&self) -> bool {
         match self {
-            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) => true,
+            Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Vault(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
             Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
@@ -306,6 +309,17 @@ pub struct KafkaOptions {
     pub topics: Vec<String>,
     /// How many of their partitions may be lost.
     pub parts_lost_max: LostMax,
+}
+
+/// How to talk to Vault.
+#[derive(Clone, Debug, Default)]
+pub struct VaultOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
+    /// Whose cubbyhole is written to, to prove a quorum; without it there is no such probe.
+    pub token: Option<SecretRef>,
+    /// The budget of that probe.
+    pub linearizable_timeout: Duration,
 }
 
 /// How to talk to Elasticsearch or OpenSearch.

@@ -40,6 +40,7 @@ pub enum Cluster {
     Patroni(Framed<Patroni>),
     Elasticsearch(Framed<Search>),
     Opensearch(Framed<Search>),
+    Vault(Framed<Vault>),
     Mongodb(Framed<Mongodb>),
     Cockroachdb(Framed<Cockroachdb>),
     Yugabytedb(Framed<Yugabytedb>),
@@ -203,6 +204,14 @@ pub struct Kafka {
     #[serde(default)]
     pub topics: Vec<Placed<String>>,
     pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Vault {
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]

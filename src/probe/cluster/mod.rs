@@ -21,6 +21,7 @@ mod rabbitmq;
 mod raft_http;
 mod redis;
 mod search;
+mod vault;
 mod yugabytedb;
 mod zookeeper;
 
@@ -80,6 +81,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::RedisSentinel(options), Endpoint::Redis(target)) => {
             redis::status(net, options, target, timeout).await
         }
+        (ClusterKind::Vault(options), Endpoint::Http(url)) => vault::status(net, options, url, timeout).await,
         (ClusterKind::Search(options), Endpoint::Http(url)) => {
             search::status(net, options, url, timeout).await
         }
@@ -118,6 +120,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
         ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::Vault(options) => options.token.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
@@ -142,6 +145,7 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
             rabbitmq::linearizable(net, options, url).await
         }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Vault(options), Endpoint::Http(url)) => vault::linearizable(net, options, url).await,
         (ClusterKind::Search(options), Endpoint::Http(url)) => search::linearizable(net, options, url).await,
         (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,
         (ClusterKind::RaftHttp(options), Endpoint::Http(url)) => {

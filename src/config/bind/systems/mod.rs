@@ -14,6 +14,7 @@ mod nats;
 mod raft_http;
 mod redis_sentinel;
 mod search;
+mod vault;
 mod yugabytedb;
 mod zookeeper;
 
