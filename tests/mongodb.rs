@@ -301,7 +301,7 @@ async fn a_primary_with_an_arbiter_alone() {
     set.tell(&members);
     (0..3).for_each(|member| set.start(member));
     let mut watcher = Watcher::new(set.config(LOGIN));
-    let mut lenient = Watcher::new(set.config("      majority_writes: false"));
+    let mut lenient = Watcher::new(set.config(&format!("{LOGIN}\n      majority_writes: false")));
     let judged = watcher.settled().await;
     assert_eq!((judged.verdict, judged.evidence.margin), (Standing::Degraded, 0), "{}", judged.reason);
     assert_eq!(lenient.settled().await.verdict, Standing::Quorum);

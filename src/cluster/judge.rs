@@ -18,9 +18,12 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Search(_)
         | ClusterKind::Vault(_)
         | ClusterKind::Mongodb(_)
+        | ClusterKind::Yugabytedb(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Canary(_) => canary::judge(cluster, group, round, memory, now),
-        ClusterKind::Rabbitmq(_) => peers::judge(cluster, group, round, memory, now),
+        ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => {
+            peers::judge(cluster, group, round, memory, now)
+        }
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
             component::judge(cluster, group, round, memory, now)
         }

@@ -1,9 +1,13 @@
-//! Judging a group whose members know each other and elect no leader of the whole: RabbitMQ.
+//! Judging a group whose members know each other and elect no leader of the whole: RabbitMQ,
+//! CockroachDB.
 //!
 //! 1. Members that answer and see one another are a side. The biggest side counts; if it is a
 //!    majority of the configured members, the group goes on.
 //! 2. What one member says of the others is worth nothing alone: a member that has just been cut
 //!    off goes on calling them running. Sight must be mutual.
+//!    Where members prove themselves by something that takes a majority of the system's own parts,
+//!    those that did so are a side, and one of them is proof enough: which parts it takes along is
+//!    for the parts to say.
 //! 3. A write that a quorum has confirmed proves one, whatever else is said. One that was refused,
 //!    or hangs at a member that answers local questions, and goes on so for longer than the time
 //!    to truth through every member tried, disproves it.
@@ -41,6 +45,11 @@ pub(super) fn judge(
         margin: side.len() as i64 - majority as i64,
         ..Evidence::default()
     };
+    let proven = answered.iter().any(|(_, facts)| facts.live.is_some_and(|live| live > 0));
+    if proven {
+        // Fewer than there once were, and they go on: how many more can go is not known from here.
+        evidence.margin = evidence.margin.max(0);
+    }
 
     let read = round.linearizable.as_ref().filter(|read| now.since(read.at) <= cluster.schedule.interval);
     let passed = read.is_some_and(|read| read.result == LinearizableResult::Passed);
@@ -53,7 +62,7 @@ pub(super) fn judge(
         }
         _ => None,
     });
-    let agreed = side.len() >= majority;
+    let agreed = side.len() >= majority || proven;
     let sees_majority = answered.iter().any(|(_, facts)| facts.sees.len() >= majority);
 
     let (verdict, reason) = if passed || agreed {
@@ -67,7 +76,8 @@ pub(super) fn judge(
         match disproved {
             Some((since, why)) if since > cluster.time_to_truth => {
                 evidence.margin = -1;
-                (Standing::NoQuorum, format!("{} of {members} members see each other, but {why}", side.len()))
+                let words = if proven { "nodes are live" } else { "members see each other" };
+                (Standing::NoQuorum, format!("{} of {members} {words}, but {why}", side.len()))
             }
             _ => {
                 memory.catching_up = None;
@@ -78,6 +88,7 @@ pub(super) fn judge(
                 let others = absent.words();
                 let others = if others.is_empty() { others } else { format!("; {others}") };
                 let words = match agreed {
+                    true if proven => format!("{} of {members} nodes are live{others}", side.len()),
                     true => format!("{} of {members} members see each other{others}", side.len()),
                     false => format!("a write was confirmed by a quorum{others}"),
                 };
@@ -138,6 +149,10 @@ fn answered(round: &Round) -> Vec<Peer<'_>> {
 /// partition that is not clean (one sees both, who do not see each other) it is an upper bound,
 /// which the write then decides.
 fn biggest_side(answered: &[Peer<'_>]) -> BTreeSet<usize> {
+    if answered.iter().any(|(_, facts)| facts.live.is_some()) {
+        let live = answered.iter().filter(|(_, facts)| facts.live.is_some_and(|live| live > 0));
+        return live.map(|(position, _)| *position).collect();
+    }
     let side = |(position, one): &Peer<'_>| -> BTreeSet<usize> {
         let seen = answered.iter().filter(|(other_position, other)| {
             other_position == position
@@ -207,7 +222,8 @@ mod tests {
         }
 
         /// One round. A letter is a member: those with the same one of `A` and `B` see each other;
-        /// `a` sees all and is seen by none; `x` refused, `-` silent, `?` denied.
+        /// `a` sees all and is seen by none; `l` has proven to be live, `d` has not; `x` refused,
+        /// `-` silent, `?` denied.
         fn round(&mut self, states: &str) -> Judgement {
             self.now = self.now + SECOND;
             let views = states.chars().map(|state| match state {
@@ -228,6 +244,14 @@ mod tests {
                     ..PeerFacts::default()
                 }));
             }
+            let live = states.matches('l').count() as u64;
+            for (n, state) in states.chars().enumerate().filter(|(_, state)| "ld".contains(*state)) {
+                views[n] = NodeView::Answered(Facts::Peer(PeerFacts {
+                    member: n.to_string(),
+                    live: Some(if state == 'l' { live } else { 0 }),
+                    ..PeerFacts::default()
+                }));
+            }
             let write = self.write.clone();
             let linearizable = write.map(|(member, result)| Linearizable { at: self.now, member, result });
             let round = Round { group: GroupId(0), views, linearizable, took: SECOND };
@@ -239,6 +263,40 @@ mod tests {
                 self.round(states);
             }
             self.round(states)
+        }
+    }
+
+    #[test]
+    fn every_combination_of_members_that_prove_to_be_live() {
+        let letters = ['l', 'd', 'x', '-', '?'];
+        for n in [3usize, 5] {
+            let majority = n / 2 + 1;
+            for code in 0..letters.len().pow(n as u32) {
+                let states: String = (0..n as u32)
+                    .map(|place| letters[code / letters.len().pow(place) % letters.len()])
+                    .collect();
+                let count = |wanted: char| states.matches(wanted).count();
+                let judged = Bench::new(n as u16, false).settled(&states);
+                let expected = match count('l') {
+                    live if live > majority => Standing::Quorum,
+                    1.. => Standing::Degraded,
+                    _ if count('x') >= majority => Standing::NoQuorum,
+                    _ if count('d') > 0 => Standing::NoQuorum,
+                    _ if count('?') > 0 => Standing::Unknown,
+                    _ => Standing::Unreachable,
+                };
+                assert_eq!(judged.verdict, expected, "{states}: {}", judged.reason);
+                // Those that are not live are cut off from a group that goes on.
+                for (n, state) in states.chars().enumerate().filter(|_| count('l') > 0) {
+                    let standing = judged.regions[&RegionId(n as u16)].0;
+                    match state {
+                        'l' => assert_eq!(standing, expected, "{states}"),
+                        'd' => assert_eq!(standing, Standing::NoQuorum, "{states}"),
+                        'x' => assert_eq!(standing, Standing::Degraded, "{states}"),
+                        _ => assert_eq!(standing, Standing::Unknown, "{states}"),
+                    }
+                }
+            }
         }
     }
 

@@ -87,15 +87,15 @@ pub(super) fn judge(
     let entitled = round.views.iter().enumerate().filter(|(position, _)| may_vote(position));
     let absent = Absent::count(entitled.map(|(_, view)| view));
     let reached = answered.iter().filter(|(position, _)| may_vote(position)).count();
-    let followers: Option<BTreeSet<usize>> =
-        leader.as_ref().map(|leader| leader.followers.iter().copied().filter(may_vote).collect());
-    let agreeing = followers.as_ref().map_or(0, BTreeSet::len);
+    let voting = leader.iter().flat_map(|leader| &leader.followers).filter(|of| may_vote(of));
+    let voting: BTreeSet<usize> = voting.copied().collect();
+    let agreeing = voting.len();
 
     let mut evidence = Evidence {
         voters,
         reached,
         agreeing,
-        margin: margin(&answered, followers.as_ref(), voters, majority),
+        margin: margin(&answered, &voting, voters, majority),
         leader: leader.as_ref().map(|leader| leader_words(group, &answered, leader)),
         term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
@@ -132,11 +132,11 @@ pub(super) fn judge(
         });
         let stalled = stalled(memory, itself.map(|(_, facts)| *facts), now).filter(|_| !read_passed);
         match stalled.filter(|since| *since > cluster.time_to_truth) {
-            Some(since) => {
+            Some(_) => {
                 evidence.margin = -1;
                 let who = evidence.leader.as_deref().unwrap_or("the leader");
                 let words = format!("{agreeing} of {voters} voters follow {who}, and nothing that it writes");
-                (Standing::NoQuorum, format!("{words} has reached a majority for {}", show_span(since)))
+                (Standing::NoQuorum, format!("{words} reaches a majority"))
             }
             None => committing(memory, &answered, leader.as_ref(), majority, &evidence, &absent),
         }
@@ -201,7 +201,8 @@ fn anonymous(round: &Round) -> bool {
 /// so itself in the highest term. Their own term is that of the last entry that they have, which
 /// after an election is still the one before; and they follow only once they have all of that.
 /// A follower of a higher term follows somebody who does not answer. Likewise one that tells whom it
-/// follows is in the term of that one's own claim, if it has no entry of a later term.
+/// follows is in the term of that one's own claim, if it has no entry of a later term; and of those
+/// that name one that does not answer, in the latest that any of them has seen it in.
 fn named(round: &Round) -> Round {
     let mut round = round.clone();
     let claims: Vec<(u64, String)> = round
@@ -214,18 +215,28 @@ fn named(round: &Round) -> Round {
             _ => None,
         })
         .collect();
-    let Some((term, leader)) = claims.iter().max() else { return round };
-    let term = *term;
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for view in &round.views {
+        if let NodeView::Answered(Facts::Raft(RaftFacts { leader: Some(leader), term, .. })) = view {
+            let latest = seen.entry(leader.clone()).or_default();
+            *latest = (*latest).max(*term);
+        }
+    }
+    let newest = claims.iter().max();
     for view in &mut round.views {
         let NodeView::Answered(Facts::Raft(facts)) = view else { continue };
+        let Some(followed) = &facts.leader else { continue };
         if facts.term_of_log {
-            let claim = claims.iter().find(|(_, leader)| facts.leader.as_ref() == Some(leader));
-            facts.term = claim.map_or(facts.term, |(term, _)| facts.term.max(*term));
-        } else if facts.leader.as_deref() == Some("") && facts.term <= term {
-            if facts.term < term {
+            let claim = claims.iter().find(|(_, leader)| leader == followed).map(|(term, _)| *term);
+            let term = claim.or_else(|| seen.get(followed).copied()).unwrap_or(0);
+            facts.term = facts.term.max(term);
+        } else if let Some((term, leader)) = newest.filter(|(term, _)| facts.term <= *term)
+            && followed.is_empty()
+        {
+            if facts.term < *term {
                 (facts.index, facts.applied) = (0, 0);
             }
-            facts.term = term;
+            facts.term = *term;
             facts.leader = Some(leader.clone());
         }
     }

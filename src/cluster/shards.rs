@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::{Evidence, Facts, Judgement, Memory, NodeView, Round, Standing};
+use super::{Evidence, Facts, Judgement, Memory, NodeView, PeerFacts, Round, Standing};
 use crate::base::{Mono, show_span};
 use crate::config::{Cluster, LostMax};
 
@@ -113,6 +113,7 @@ fn within(facts: &Facts, evidence: &Evidence) -> bool {
     match facts {
         // A system that tells no term has term 0, and none in the evidence.
         Facts::Raft(raft) => raft.leader.is_some() && raft.term == evidence.term.unwrap_or(0),
+        Facts::Peer(PeerFacts { live: Some(live), .. }) => *live > 0,
         Facts::Peer(peer) => peer.sees.len() > evidence.voters / 2,
         _ => true,
     }

@@ -52,6 +52,8 @@ impl NodeView {
                 (false, true) => "fenced",
                 (false, false) => "writer",
             },
+            Self::Answered(Facts::Peer(PeerFacts { live: Some(0), .. })) => "not live",
+            Self::Answered(Facts::Peer(PeerFacts { live: Some(_), .. })) => "live",
             Self::Answered(Facts::Peer(facts)) if facts.sees.len() > 1 => "among others",
             Self::Answered(Facts::Peer(_)) => "alone",
             Self::Answered(Facts::Canary(CanaryFacts::Passed)) => "passes",
@@ -145,7 +147,13 @@ impl Facts {
             Self::Canary(CanaryFacts::Hung) => vec![Some("a write or its read hangs".to_owned())],
             Self::Peer(facts) => vec![
                 Some(format!("is {}", facts.member)),
-                Some(format!("sees {}", facts.sees.iter().cloned().collect::<Vec<_>>().join(", "))),
+                Some(match facts.live {
+                    Some(0) => "is not live".to_owned(),
+                    Some(live) => format!("knows of {live} that are live"),
+                    None => {
+                        format!("sees {}", facts.sees.iter().cloned().collect::<Vec<_>>().join(", "))
+                    }
+                }),
                 (!facts.errors.is_empty()).then(|| format!("complains: {}", facts.errors.join("; "))),
             ],
             Self::Component(facts) => vec![
@@ -275,6 +283,9 @@ pub struct PeerFacts {
     pub member: String,
     /// Whom it takes to be alive and reachable, itself among them.
     pub sees: BTreeSet<String>,
+    /// Where members prove to be alive by something that takes a majority: how many are so by its
+    /// word, which is 0 if it is not itself.
+    pub live: Option<u64>,
     /// What it complains of.
     pub errors: Vec<String>,
     /// What it tells of the parts of the system, where it has some.

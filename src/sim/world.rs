@@ -76,7 +76,9 @@ impl World {
                 ('x', _) => NodeView::Refused("connection refused".to_owned()),
                 ('?', _) => NodeView::Denied("permission denied".to_owned()),
                 (letter, ClusterKind::Canary(_)) => canary_view(letter),
-                (letter, ClusterKind::Rabbitmq(_)) => peer_view(&letters, member, letter),
+                (letter, ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_)) => {
+                    peer_view(&letters, member, letter)
+                }
                 (_, ClusterKind::Cassandra(options)) => {
                     replica_view(config, options, group, (&letters, member), at)
                 }

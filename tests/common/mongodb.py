@@ -165,6 +165,9 @@ class Member(socketserver.BaseRequestHandler):
             return {"ok": 0.0, "errmsg": why.words, "code": why.code, "codeName": why.name}
 
     def log_in(self, name, command):
+        # An arbiter has no users, and who is being brought up to date not all.
+        if me(told())["role"] not in ("PRIMARY", "SECONDARY"):
+            raise Refused(18, "AuthenticationFailed", "Authentication failed.")
         if name == "authenticate":
             peer = self.request.getpeercert() if isinstance(self.request, ssl.SSLSocket) else None
             if not peer or command["mechanism"] != "MONGODB-X509" or command["$db"] != "$external":

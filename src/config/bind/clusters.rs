@@ -71,6 +71,12 @@ impl Binder<'_> {
                 spec::Cluster::Opensearch(Beside { shared, own }) => {
                     self.search(SearchDialect::Opensearch, &name, shared, own, place);
                 }
+                spec::Cluster::Cockroachdb(Beside { shared, own }) => {
+                    self.cockroachdb(&name, shared, own, place);
+                }
+                spec::Cluster::Yugabytedb(Beside { shared, own }) => {
+                    self.yugabytedb(&name, shared, own, place);
+                }
                 spec::Cluster::Mongodb(Beside { shared, own }) => self.mongodb(&name, shared, own, place),
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }

@@ -74,6 +74,10 @@ pub enum ClusterKind {
     Vault(VaultOptions),
     /// A MongoDB replica set.
     Mongodb(MongodbOptions),
+    /// CockroachDB, by its metrics and a read over SQL.
+    Cockroachdb(Box<CockroachdbOptions>),
+    /// YugabyteDB, by its masters.
+    Yugabytedb(YugabytedbOptions),
 }
 
 impl ClusterKind {
@@ -97,6 +101,8 @@ impl ClusterKind {
             Self::Search(options) => options.dialect.word(),
             Self::Vault(_) => "vault",
             Self::Mongodb(_) => "mongodb",
+            Self::Cockroachdb(_) => "cockroachdb",
+            Self::Yugabytedb(_) => "yugabytedb",
         }
     }
 
@@ -121,6 +127,8 @@ impl ClusterKind {
         match self {
             Self::Kafka(options) => Some(("partitions", options.parts_lost_max)),
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
+            Self::Cockroachdb(options) => Some(("ranges", options.parts_lost_max)),
+            Self::Yugabytedb(options) => Some(("tablets", options.parts_lost_max)),
             Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Cassandra(options) => Some(("token ranges", options.parts_lost_max)),
@@ -138,6 +146,8 @@ impl ClusterKind {
     pub fn votes(&self) -> bool {
         match self {
             Self::Rabbitmq(_) | Self::Galera(_) | Self::MysqlGr(_) => true,
+            // Each range has voters of its own; it has three of them at the least.
+            Self::Cockroachdb(_) => true,
             // Its members are no voters alone: its Sentinels are counted where it is bound.
             Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) => false,
@@ -152,9 +162,9 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Vault(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
-            Self::Search(_) | Self::Mongodb(_) => true,
+            Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
-            Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cassandra(_) => false,
+            Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cassandra(_) | Self::Cockroachdb(_) => false,
             Self::Canary(_) => false,
         }
     }
@@ -719,6 +729,45 @@ pub enum MongodbMechanism {
     ScramSha1,
     /// By the certificate of the connection.
     X509,
+}
+
+/// How to talk to CockroachDB.
+#[derive(Clone, Debug, Default)]
+pub struct CockroachdbOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
+    /// How many ranges may be lost.
+    pub parts_lost_max: LostMax,
+    /// The read that takes a quorum; without it there is none.
+    pub sql: Option<CockroachdbSql>,
+}
+
+/// How to talk to YugabyteDB's masters.
+#[derive(Clone, Debug, Default)]
+pub struct YugabytedbOptions {
+    /// TLS, where its endpoints are `https`.
+    pub access: Access,
+    /// How many tablets may be lost.
+    pub parts_lost_max: LostMax,
+}
+
+/// A read over SQL.
+#[derive(Clone, Debug)]
+pub struct CockroachdbSql {
+    /// Where SQL is spoken, on the host of the metrics.
+    pub port: u16,
+    /// Who.
+    pub user: String,
+    /// The password.
+    pub password: Option<SecretRef>,
+    /// In which database.
+    pub database: String,
+    /// What to read.
+    pub read: String,
+    /// Over TLS.
+    pub tls: bool,
+    /// The budget of login and read.
+    pub timeout: Duration,
 }
 
 /// How to log in to a Redis server or a Sentinel.

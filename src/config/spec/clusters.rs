@@ -43,6 +43,8 @@ pub enum Cluster {
     Opensearch(Framed<Search>),
     Vault(Framed<Vault>),
     Mongodb(Framed<Mongodb>),
+    Cockroachdb(Framed<Cockroachdb>),
+    Yugabytedb(Framed<Yugabytedb>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -277,6 +279,33 @@ pub struct Mongodb {
     pub majority_writes: Option<bool>,
     pub tls: Option<Tls>,
     pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Cockroachdb {
+    pub tls: Option<Tls>,
+    pub parts_lost_max: Option<LostMax>,
+    pub sql: Option<CockroachdbSql>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Yugabytedb {
+    pub tls: Option<Tls>,
+    pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct CockroachdbSql {
+    pub port: Option<u16>,
+    pub user: String,
+    pub password: Option<SecretRef>,
+    pub database: Option<String>,
+    pub read: Placed<String>,
+    pub tls: Option<bool>,
+    pub timeout: Option<Span>,
 }
 
 #[derive(Deserialize, Debug, Default)]

@@ -7,6 +7,7 @@ pub(super) use api::shown;
 
 mod canary;
 mod cassandra;
+mod cockroachdb;
 mod consul;
 mod etcd;
 mod galera;
@@ -22,6 +23,7 @@ mod raft_http;
 mod redis;
 mod search;
 mod vault;
+mod yugabytedb;
 mod zookeeper;
 
 use std::time::Duration;
@@ -84,6 +86,12 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Search(options), Endpoint::Http(url)) => {
             search::status(net, options, url, timeout).await
         }
+        (ClusterKind::Cockroachdb(options), Endpoint::Http(url)) => {
+            cockroachdb::status(net, options, url, timeout).await
+        }
+        (ClusterKind::Yugabytedb(options), Endpoint::Http(url)) => {
+            yugabytedb::status(net, options, url, timeout).await
+        }
         (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
             mongodb::status(net, options, address, timeout).await
         }
@@ -121,11 +129,14 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
         ClusterKind::Cassandra(options) => options.canary.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::Cockroachdb(options) => options.sql.as_ref().map(|sql| sql.timeout),
         ClusterKind::Mongodb(options) => options.login.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Patroni(_)
         | ClusterKind::RedisSentinel(_)
         | ClusterKind::Postgres(_)
         | ClusterKind::Kafka(_)
+        // The leader's lease is one, and every round asks for it.
+        | ClusterKind::Yugabytedb(_)
         // The round itself is the probe.
         | ClusterKind::Canary(_) => None,
     }
@@ -150,6 +161,9 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
         }
         (ClusterKind::Galera(options), Endpoint::Port(address)) => {
             galera::linearizable(net, options, address).await
+        }
+        (ClusterKind::Cockroachdb(options), Endpoint::Http(url)) => {
+            cockroachdb::linearizable(net, options, url).await
         }
         (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
             mongodb::linearizable(net, options, address).await

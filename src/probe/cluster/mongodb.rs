@@ -61,9 +61,8 @@ async fn ask(
 ) -> Result<RaftFacts, MongoFailure> {
     let (mut session, hello) = greet(contact, net, options, address).await?;
     let mut facts = facts(address, options, &hello).map_err(Failure::rubbish)?;
-    if let Some(login) = &options.login
-        && facts.has_data()
-    {
+    let has_users = hello.is("isWritablePrimary") || hello.is("secondary");
+    if let Some(login) = options.login.as_ref().filter(|_| has_users) {
         log_in(contact, &mut session, login, &hello).await?;
         let status = session.command(contact, "admin", command("replSetGetStatus")).await?;
         with_status(&mut facts, &status);
@@ -205,7 +204,7 @@ fn facts(address: &HostPort, options: &MongodbOptions, hello: &Document) -> Resu
         committed: majority.filter(|_| primary && options.majority_writes).map(position),
         learner: options.without_vote.contains(address),
         arbiter: arbiter && options.majority_writes,
-        syncing: !primary && !arbiter && !hello.is("secondary"),
+        syncing: !primary && !arbiter && !hello.is("secondary") && options.majority_writes,
         member,
         ..RaftFacts::default()
     })

@@ -80,6 +80,7 @@ fn facts(options: &RabbitmqOptions, overview: Overview, nodes: Vec<Node>, queues
         errors: errors.take(ERRORS_MAX).collect(),
         shards: Some(Shards::count(Scope::Whole, parts)),
         member: overview.node,
+        live: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod canaries;
 mod canary;
 mod cassandra;
+mod cockroachdb;
 mod consul;
 mod galera;
 mod kafka;
@@ -15,6 +16,7 @@ mod raft_http;
 mod redis_sentinel;
 mod search;
 mod vault;
+mod yugabytedb;
 mod zookeeper;
 
 use std::time::Duration;
