@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::inbound;
-use super::limit::Limited;
+use super::limit::{self, Limits};
 use super::metrics::Metrics;
 use crate::base::Prefix;
 use crate::control::{Gone, Handle, telemetry};
@@ -48,8 +48,7 @@ pub(super) struct Shared {
 /// Serves the read-only API until the daemon ends.
 pub async fn serve(listener: TcpListener, handle: Handle, metrics: Metrics) {
     let router = routes(handle, metrics);
-    // It ends with the daemon; accept errors are retried inside.
-    let _ = axum::serve(Limited::new(listener, CONNECTIONS_MAX), router).await;
+    limit::serve(listener, Limits::of(CONNECTIONS_MAX), |_| router.clone()).await;
 }
 
 /// All that can be read.

@@ -9,18 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::api::{problem, routes};
-use super::limit::Limited;
+use super::limit::{self, Limits};
 use super::metrics::Metrics;
 use crate::control::{Handle, Reloader};
 use crate::decide::Order;
@@ -43,12 +41,6 @@ pub struct OrderAnswer {
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, Limited<UnixListener>>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Limited<UnixListener>>) -> Self {
-        Self { uid: stream.io().io.peer_cred().ok().map(|user| user.uid()) }
-    }
 }
 
 /// Opens the socket.
@@ -107,17 +99,17 @@ pub fn serve(
         .route("/v1/reload", post(reload))
         .layer(Extension(reloader));
     let router = routes(handle, metrics).merge(orders);
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(async move {
-        // It ends with the daemon; accept errors are retried inside.
-        let _ = axum::serve(Limited::new(listener, CONNECTIONS_MAX), service).await;
-    });
+    let for_peer = move |stream: &UnixStream| {
+        let peer = Peer { uid: stream.peer_cred().ok().map(|user| user.uid()) };
+        router.clone().layer(Extension(peer))
+    };
+    tokio::spawn(limit::serve(listener, Limits::of(CONNECTIONS_MAX), for_peer));
     Ok(())
 }
 
 async fn order(
     State(handle): State<Handle>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(peer): Extension<Peer>,
     Json(mut order): Json<Order>,
 ) -> Response {
     if let Some(uid) = peer.uid {
