@@ -983,6 +983,13 @@ mod tests {
         assert_eq!(bench.regions("AAAAss"), [Quorum, Unknown]);
         bench.read = Some((1, LinearizableResult::NoQuorum("Unavailable".into())));
         assert_eq!(bench.regions("AAAAAA"), [Quorum, Quorum]);
+        // Nor does it undo what failed in the first one.
+        for member in 0..3 {
+            bench.read = Some((member, LinearizableResult::NoQuorum("Unavailable".into())));
+            bench.round("AAAAAA");
+        }
+        bench.read = Some((3, LinearizableResult::Passed));
+        assert_eq!(bench.regions("AAAAAA"), [NoQuorum, Quorum]);
     }
 
     #[test]
