@@ -1,4 +1,4 @@
-//! CockroachDB and YugabyteDB, of which no server can be had to run this against: members on loopback
+//! CockroachDB, YugabyteDB and TiKV, of which no server can be had to run this against: members on loopback
 //! that answer what the vendors' source answers in each state.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
 
@@ -275,6 +275,88 @@ async fn yugabytedb_in_every_state() {
     masters.tell(vec![with_tablets(leader(), 50, 10, 10), follower(), follower()]);
     let judged = watcher.settled().await;
     assert_eq!((judged.verdict, standings(&judged)), (NoQuorum, vec![NoQuorum; 3]), "{}", judged.reason);
+}
+
+/// A PD: the etcd in it, whom that follows, and in the leader the stores by state and the regions of
+/// each by the stores of their voters.
+fn pd(n: u64, leader: Option<u64>, term: u64, stores: &[&str], regions: &[[u64; 3]]) -> Answers {
+    let header = json!({"cluster_id": "77", "member_id": n.to_string(), "raft_term": term.to_string()});
+    let mut status = json!({"header": header, "version": "3.4.31", "raftIndex": "90", "raftTerm": term.to_string(),
+                            "raftAppliedIndex": "90"});
+    match leader {
+        Some(leader) => status["leader"] = json!(leader.to_string()),
+        None => status["errors"] = json!(["etcdserver: no leader"]),
+    }
+    let mut answers: Answers = [("/v3/maintenance/status", Some((200, status.to_string())))].into();
+    if !stores.is_empty() {
+        let on = |store: u64| regions.iter().filter(move |voters| voters.contains(&store)).count();
+        let listed: Vec<_> = (1..)
+            .zip(stores)
+            .map(|(id, state)| {
+                json!({"store": {"id": id, "address": format!("tikv-{id}:20160"), "state_name": state},
+                       "status": {"leader_count": 1, "region_count": on(id)}})
+            })
+            .collect();
+        let of = |store: u64| {
+            let peers = |voters: &[u64; 3]| voters.map(|store| json!({"id": store + 100, "store_id": store}));
+            let listed: Vec<_> = (1u64..)
+                .zip(regions)
+                .filter(|(_, voters)| voters.contains(&store))
+                .map(|(id, voters)| json!({"id": id, "peers": peers(voters)}))
+                .collect();
+            Some((200, json!({"count": listed.len(), "regions": listed}).to_string()))
+        };
+        let told = |body: serde_json::Value| Some((200, body.to_string()));
+        answers.insert("/pd/api/v1/stores", told(json!({"count": stores.len(), "stores": listed})));
+        answers.insert("/pd/api/v1/stats/region", told(json!({"count": regions.len()})));
+        answers
+            .insert("/pd/api/v1/config/replicate", told(json!({"max-replicas": 3, "location-labels": ""})));
+        answers.insert("/pd/api/v1/regions/store/1", of(1));
+        answers.insert("/pd/api/v1/regions/store/2", of(2));
+        answers.insert("/pd/api/v1/regions/store/3", of(3));
+        answers.insert("/pd/api/v1/regions/store/4", of(4));
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tikv_in_every_state() {
+    let drivers = Members::start(3).await;
+    let mut watcher = drivers.watcher("tikv");
+    let regions = [[1, 2, 3], [1, 2, 4], [1, 3, 4], [2, 3, 4]];
+    let well = ["Up"; 4];
+    let follower = |n| pd(n, Some(1), 5, &[], &[]);
+    drivers.tell(vec![pd(1, Some(1), 5, &well, &regions), follower(2), follower(3)]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, parts(&judged)), (Quorum, Some((4, 0, 0))), "{}", judged.reason);
+
+    // One store away: three regions have none to spare. Two: each region that has both is lost.
+    let one = ["Up", "Disconnected", "Up", "Up"];
+    drivers.tell(vec![pd(1, Some(1), 5, &one, &regions), follower(2), follower(3)]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, parts(&judged)), (Degraded, Some((4, 0, 3))), "{}", judged.reason);
+    let two = ["Up", "Disconnected", "Down", "Up"];
+    drivers.tell(vec![pd(1, Some(1), 5, &two, &regions), follower(2), follower(3)]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, parts(&judged)), (NoQuorum, Some((4, 2, 2))), "{}", judged.reason);
+    assert!(judged.reason.starts_with("2 of 4 regions of TiKV cannot take a write"), "{}", judged.reason);
+    // The same two stores, and no region with replicas on both: nothing is lost.
+    let zones = [[1, 2, 4], [1, 3, 4]];
+    drivers.tell(vec![pd(1, Some(1), 5, &two, &zones), follower(2), follower(3)]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, parts(&judged)), (Degraded, Some((2, 0, 2))), "{}", judged.reason);
+
+    // PD itself: the old leader cut off, and then the majority gone.
+    drivers.tell(vec![
+        pd(1, None, 5, &[], &[]),
+        pd(2, Some(2), 6, &well, &regions),
+        pd(3, Some(2), 6, &[], &[]),
+    ]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, standings(&judged)), (Degraded, vec![NoQuorum, Degraded, Degraded]));
+    let silent: Answers = [("/v3/maintenance/status", None)].into();
+    drivers.tell(vec![pd(1, None, 7, &[], &[]), silent.clone(), silent]);
+    assert_eq!(watcher.settled().await.verdict, NoQuorum);
 }
 
 /// CockroachDB speaks PostgreSQL's protocol: what becomes of the read, against that.

@@ -19,6 +19,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Vault(_)
         | ClusterKind::Mongodb(_)
         | ClusterKind::Yugabytedb(_)
+        | ClusterKind::Tikv(_)
         | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
         ClusterKind::Canary(_) => canary::judge(cluster, group, round, memory, now),
         ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => {

@@ -77,6 +77,7 @@ impl Binder<'_> {
                 spec::Cluster::Yugabytedb(Beside { shared, own }) => {
                     self.yugabytedb(&name, shared, own, place);
                 }
+                spec::Cluster::Tikv(Beside { shared, own }) => self.tikv(&name, shared, own, place),
                 spec::Cluster::Mongodb(Beside { shared, own }) => self.mongodb(&name, shared, own, place),
                 spec::Cluster::MysqlGr(Beside { shared, own }) => self.mysql_gr(&name, shared, own, place),
             }

@@ -78,6 +78,8 @@ pub enum ClusterKind {
     Cockroachdb(Box<CockroachdbOptions>),
     /// YugabyteDB, by its masters.
     Yugabytedb(YugabytedbOptions),
+    /// TiKV, by its placement drivers.
+    Tikv(TikvOptions),
 }
 
 impl ClusterKind {
@@ -103,6 +105,7 @@ impl ClusterKind {
             Self::Mongodb(_) => "mongodb",
             Self::Cockroachdb(_) => "cockroachdb",
             Self::Yugabytedb(_) => "yugabytedb",
+            Self::Tikv(_) => "tikv",
         }
     }
 
@@ -129,6 +132,7 @@ impl ClusterKind {
             Self::Rabbitmq(options) => Some(("quorum queues", options.parts_lost_max)),
             Self::Cockroachdb(options) => Some(("ranges", options.parts_lost_max)),
             Self::Yugabytedb(options) => Some(("tablets", options.parts_lost_max)),
+            Self::Tikv(options) => Some(("regions of TiKV", options.parts_lost_max)),
             Self::Search(options) => Some(("shards", options.parts_lost_max)),
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Cassandra(options) => Some(("token ranges", options.parts_lost_max)),
@@ -162,7 +166,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Vault(_) => true,
             Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
-            Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) => true,
+            Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) | Self::Tikv(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cassandra(_) | Self::Cockroachdb(_) => false,
             Self::Canary(_) => false,
@@ -748,6 +752,15 @@ pub struct YugabytedbOptions {
     /// TLS, where its endpoints are `https`.
     pub access: Access,
     /// How many tablets may be lost.
+    pub parts_lost_max: LostMax,
+}
+
+/// How to talk to TiKV's placement drivers.
+#[derive(Clone, Debug, Default)]
+pub struct TikvOptions {
+    /// A PD has an etcd in it, and is asked as one.
+    pub pd: EtcdOptions,
+    /// How many of TiKV's regions may be lost.
     pub parts_lost_max: LostMax,
 }
 

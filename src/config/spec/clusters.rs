@@ -45,6 +45,7 @@ pub enum Cluster {
     Mongodb(Framed<Mongodb>),
     Cockroachdb(Framed<Cockroachdb>),
     Yugabytedb(Framed<Yugabytedb>),
+    Tikv(Framed<Tikv>),
 }
 
 /// A cluster: what every system has, and what this one has besides.
@@ -294,6 +295,14 @@ pub struct Cockroachdb {
 pub struct Yugabytedb {
     pub tls: Option<Tls>,
     pub parts_lost_max: Option<LostMax>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Tikv {
+    pub tls: Option<Tls>,
+    pub parts_lost_max: Option<LostMax>,
+    pub linearizable_timeout: Option<Placed<Span>>,
 }
 
 #[derive(Deserialize, Debug)]

@@ -22,6 +22,7 @@ mod rabbitmq;
 mod raft_http;
 mod redis;
 mod search;
+mod tikv;
 mod vault;
 mod yugabytedb;
 mod zookeeper;
@@ -92,6 +93,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Yugabytedb(options), Endpoint::Http(url)) => {
             yugabytedb::status(net, options, url, timeout).await
         }
+        (ClusterKind::Tikv(options), Endpoint::Http(url)) => tikv::status(net, options, url, timeout).await,
         (ClusterKind::Mongodb(options), Endpoint::Port(address)) => {
             mongodb::status(net, options, address, timeout).await
         }
@@ -119,6 +121,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
 pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
     match kind {
         ClusterKind::Etcd(options) => Some(options.linearizable_timeout),
+        ClusterKind::Tikv(options) => Some(options.pd.linearizable_timeout),
         ClusterKind::Rabbitmq(options) => options.publish.as_ref().map(|publish| publish.timeout),
         ClusterKind::Consul(options) => Some(options.linearizable_timeout),
         ClusterKind::ZooKeeper(options) => Some(options.linearizable_timeout),
@@ -146,6 +149,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
 pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> LinearizableResult {
     match (kind, &member.endpoint) {
         (ClusterKind::Etcd(options), Endpoint::Http(url)) => etcd::linearizable(net, options, url).await,
+        (ClusterKind::Tikv(options), Endpoint::Http(url)) => etcd::linearizable(net, &options.pd, url).await,
         (ClusterKind::Rabbitmq(options), Endpoint::Http(url)) => {
             rabbitmq::linearizable(net, options, url).await
         }

@@ -15,6 +15,7 @@ mod nats;
 mod raft_http;
 mod redis_sentinel;
 mod search;
+mod tikv;
 mod vault;
 mod yugabytedb;
 mod zookeeper;

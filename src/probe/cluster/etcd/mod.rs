@@ -36,20 +36,23 @@ pub(super) async fn status(
     url: &Url,
     timeout: Duration,
 ) -> Result<Facts, Failure> {
-    let api = api(net, options, url);
-    let contact = &mut Contact::new(timeout);
+    facts(&api(net, options, url), &mut Contact::new(timeout)).await.map(Facts::Raft)
+}
+
+/// The same of any server that has an etcd in it.
+pub(super) async fn facts(api: &Api<'_>, contact: &mut Contact) -> Result<RaftFacts, Failure> {
     let answer = api.post(contact, "/v3/maintenance/status", "{}").await?;
     let status: Status = match answer.status {
         StatusCode::OK => api.parse(&answer)?,
-        _ if certificate::is_wanted(&api, &answer) => certificate::status(&api, contact).await?,
-        _ => return Err(complaint(&api, &answer)),
+        _ if certificate::is_wanted(api, &answer) => certificate::status(api, contact).await?,
+        _ => return Err(complaint(api, &answer)),
     };
     let header = status.header;
     // Some other service may answer any question with 200 and a JSON object.
     if header.cluster_id == 0 || header.member_id == 0 {
         return Err(api.odd(&answer));
     }
-    Ok(Facts::Raft(RaftFacts {
+    Ok(RaftFacts {
         cluster: id(header.cluster_id),
         member: id(header.member_id),
         leader: (status.leader != 0).then(|| id(status.leader)),
@@ -59,7 +62,7 @@ pub(super) async fn status(
         learner: status.is_learner,
         errors: status.errors.into_iter().take(ERRORS_MAX).collect(),
         ..RaftFacts::default()
-    }))
+    })
 }
 
 /// As `etcdctl` writes ids.
