@@ -91,7 +91,8 @@ pub struct Evidence {
     pub leader: Option<String>,
     /// The term (raft), or the timeline (PostgreSQL).
     pub term: Option<u64>,
-    /// How far the slowest voter that answered is behind the leader: log entries or bytes.
+    /// How far the slowest voter that answered is behind the leader: log entries, bytes, or (MongoDB)
+    /// microseconds of its oplog.
     pub lag_max: Option<u64>,
     /// Sides of members that answer and do not hear the members of other sides, where the system
     /// tells: more than one, and what each of them writes the others miss.
