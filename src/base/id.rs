@@ -135,39 +135,45 @@ impl<I: Index> FromIterator<I> for IdSet<I> {
 #[derive(Clone)]
 pub struct Named<I, T> {
     items: Vec<T>,
-    names: Vec<Arc<str>>,
-    by_name: HashMap<Arc<str>, I>,
-    kind: PhantomData<I>,
+    /// Shared by all that is told about the same things.
+    names: Arc<Names<I>>,
+}
+
+#[derive(Clone)]
+struct Names<I> {
+    by_id: Vec<Arc<str>>,
+    ids: HashMap<Arc<str>, I>,
 }
 
 impl<I, T> Default for Named<I, T> {
     fn default() -> Self {
-        Self { items: Vec::new(), names: Vec::new(), by_name: HashMap::new(), kind: PhantomData }
+        Self { items: Vec::new(), names: Arc::new(Names { by_id: Vec::new(), ids: HashMap::new() }) }
     }
 }
 
 impl<I: Index, T> Named<I, T> {
     /// Adds one and tells its id, or hands it back when the name is taken or the ids are used up.
     pub fn push(&mut self, name: &str, item: T) -> Result<I, T> {
-        if self.by_name.contains_key(name) || self.items.len() >= I::MAX {
+        if self.names.ids.contains_key(name) || self.items.len() >= I::MAX {
             return Err(item);
         }
         let id = I::from_position(self.items.len());
         let name: Arc<str> = name.into();
-        self.by_name.insert(Arc::clone(&name), id);
-        self.names.push(name);
+        let names = Arc::make_mut(&mut self.names);
+        names.ids.insert(Arc::clone(&name), id);
+        names.by_id.push(name);
         self.items.push(item);
         Ok(id)
     }
 
     /// The id that goes with a name.
     pub fn id(&self, name: &str) -> Option<I> {
-        self.by_name.get(name).copied()
+        self.names.ids.get(name).copied()
     }
 
     /// The name that goes with an id.
     pub fn name(&self, id: I) -> &Arc<str> {
-        &self.names[id.position()]
+        &self.names.by_id[id.position()]
     }
 
     /// The thing itself, by name.
@@ -192,7 +198,7 @@ impl<I: Index, T> Named<I, T> {
 
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(|name| &**name)
+        self.names.by_id.iter().map(|name| &**name)
     }
 
     /// Ids with their things, in order.
@@ -214,9 +220,7 @@ impl<I: Index, T> Named<I, T> {
     pub fn map<U>(&self, mut make: impl FnMut(I, &T) -> U) -> Named<I, U> {
         Named {
             items: self.iter().map(|(id, item)| make(id, item)).collect(),
-            names: self.names.clone(),
-            by_name: self.by_name.clone(),
-            kind: PhantomData,
+            names: Arc::clone(&self.names),
         }
     }
 }
@@ -236,6 +240,6 @@ impl<I: Index, T> std::ops::IndexMut<I> for Named<I, T> {
 
 impl<I: Index, T: fmt::Debug> fmt::Debug for Named<I, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.names.iter().zip(&self.items)).finish()
+        f.debug_map().entries(self.names.by_id.iter().zip(&self.items)).finish()
     }
 }

@@ -76,6 +76,18 @@ struct Ear {
     since: Option<Mono>,
 }
 
+impl Ear {
+    /// Since when it makes its witness dark, which was last heard at `heard`; none if it does not.
+    fn dark(&self, heard: Option<Mono>) -> Option<Mono> {
+        let is_credible = match (heard, self.answered) {
+            (None, _) => true,
+            (Some(heard), Some(answered)) => heard.since(answered) <= CHRONIC,
+            (Some(_), None) => false,
+        };
+        self.since.filter(|_| is_credible && self.silences >= self.target.fall)
+    }
+}
+
 /// Why this site takes itself for blind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Blindness {
@@ -100,6 +112,8 @@ pub struct Sight {
     clear: BTreeMap<usize, Mono>,
     /// The targets of each witness that were silent since it was last heard.
     silent: Vec<BTreeSet<Source>>,
+    /// Since when each witness is dark, kept as results come in: there may be thousands of targets.
+    dark: Vec<Option<Mono>>,
     anchors: Vec<Source>,
     /// How far apart losses may be noticed that happen at once: the pace of the slowest target.
     together: Duration,
@@ -141,7 +155,8 @@ impl Sight {
         let anchors = ears.iter().filter(|(_, ear)| ear.target.who == Who::Anchor).map(|(source, _)| *source);
         let none = vec![None; outlook.witnesses.len()];
         Self {
-            heard: none,
+            heard: none.clone(),
+            dark: none,
             clear: BTreeMap::new(),
             silent: vec![BTreeSet::new(); outlook.witnesses.len()],
             anchors: anchors.collect(),
@@ -171,6 +186,12 @@ impl Sight {
                 }
             }
         }
+        self.dark = (0..self.heard.len())
+            .map(|witness| {
+                let of = self.silent[witness].iter().filter_map(|source| self.ears.get(source));
+                of.filter_map(|ear| ear.dark(self.heard[witness])).min()
+            })
+            .collect();
         self.blind = old.blind.clone();
         self
     }
@@ -188,6 +209,7 @@ impl Sight {
             (ear.silences, ear.since) = (0, None);
             if let Who::Witness(witness) = who {
                 self.heard[witness] = Some(now);
+                self.dark[witness] = None;
                 self.clear.entry(witness).or_insert(now);
                 for source in std::mem::take(&mut self.silent[witness]) {
                     if let Some(ear) = self.ears.get_mut(&source) {
@@ -210,6 +232,8 @@ impl Sight {
         ear.silences = ear.silences.saturating_add(1);
         ear.since.get_or_insert(started);
         if let Who::Witness(witness) = who {
+            let dark = [self.dark[witness], ear.dark(self.heard[witness])];
+            self.dark[witness] = dark.into_iter().flatten().min();
             self.silent[witness].insert(source);
         }
     }
@@ -299,18 +323,6 @@ impl Sight {
 
     // ── what is dark ──
 
-    /// Since when a witness is dark.
-    fn dark(&self, witness: usize) -> Option<Mono> {
-        let heard = self.heard[witness];
-        let of = self.silent[witness].iter().filter_map(|source| self.ears.get(source));
-        let credible = |ear: &&Ear| match (heard, ear.answered) {
-            (None, _) => true,
-            (Some(heard), Some(answered)) => heard.since(answered) <= CHRONIC,
-            (Some(_), None) => false,
-        };
-        of.filter(credible).filter(|ear| ear.silences >= ear.target.fall).filter_map(|ear| ear.since).min()
-    }
-
     /// Since when too few anchors pass; none if enough do, or may.
     fn anchors_dark(&self) -> Option<Mono> {
         let (count, at_least) = self.outlook.anchors?;
@@ -342,12 +354,8 @@ impl Sight {
 
     /// Why it must take itself for blind, if it must.
     fn darkness(&self) -> Option<String> {
-        // In an outage of some this is asked with every result: not dark is soon seen.
-        if self.outlook.anchors.is_none() && self.silent.iter().any(BTreeSet::is_empty) {
-            return None;
-        }
         let dark: Vec<(usize, Mono)> =
-            (0..self.heard.len()).filter_map(|witness| Some((witness, self.dark(witness)?))).collect();
+            (0..self.heard.len()).filter_map(|witness| Some((witness, self.dark[witness]?))).collect();
         let apart = |a: Mono, b: Mono| a.since(b).max(b.since(a));
         let newest = dark.iter().map(|(_, since)| *since).max()?;
         if self.anchors_speak(newest) {
@@ -387,7 +395,7 @@ impl Sight {
 
     /// A witness was heard since then, and none of its targets was silent after that.
     fn is_clear(&self, witness: usize, since: Mono) -> bool {
-        self.heard[witness] > Some(since) && self.dark(witness).is_none()
+        self.heard[witness] > Some(since) && self.dark[witness].is_none()
     }
 }
 
@@ -499,6 +507,32 @@ mod tests {
         assert_eq!(run(&["aaa", "ssa", "ssa", "ssa"]).1, "....", "somebody answers");
         assert_eq!(run(&["a", "s", "s", "s"]).1, "....", "there is nothing to compare with");
         assert_eq!(run(&["ss", "ss"]).1, ".B", "nobody has answered since the start");
+    }
+
+    #[test]
+    fn who_is_dark_is_kept_up_to_date() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        let two = |name: &str, net: &str| {
+            let tcp = |host: u8| format!("{{tcp: {{address: \"{net}.{host}:80\"}}}}");
+            format!("  {name}: {{layers: {{reach: [{}, {}]}}}}\n", tcp(1), tcp(2))
+        };
+        let config = config(&[two("a", "192.0.2"), two("b", "198.51.100")].concat());
+        let mut dark = 0;
+        for _ in 0..100 {
+            let mut sight = Sight::new(Outlook::of(&config), |region| config.regions.name(region));
+            let mut now = Mono(Duration::from_secs(100));
+            for _ in 0..40 {
+                let started = now;
+                now = now + Duration::from_millis(rng.u64(1..5000));
+                let source = Source::Check(CheckId(rng.u32(0..4)));
+                sight.hear(source, rng.u32(0..4) == 0, started, now);
+                // What is kept as results come in is what all of them together make.
+                let anew = Sight::new(sight.outlook.clone(), |_| "").resumed(&sight, Some);
+                assert_eq!(sight.dark, anew.dark);
+                dark += sight.dark.iter().flatten().count();
+            }
+        }
+        assert!(dark > 500, "{dark}");
     }
 
     #[test]
