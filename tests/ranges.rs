@@ -329,6 +329,16 @@ async fn tikv_in_every_state() {
     drivers.tell(vec![pd(1, Some(1), 5, &well, &regions), follower(2), follower(3)]);
     let judged = watcher.settled().await;
     assert_eq!((judged.verdict, parts(&judged)), (Quorum, Some((4, 0, 0))), "{}", judged.reason);
+    // Apart from that, a read of the etcd in it takes a quorum.
+    let (_, group) = watcher.config.groups.iter().next().unwrap();
+    let kind = &watcher.config.clusters[group.cluster].kind;
+    assert_eq!(cluster::linearizable_budget(kind), Some(Duration::from_secs(8)));
+    let range = json!({"header": {"cluster_id": "77", "member_id": "1"}});
+    let mut reads = pd(1, Some(1), 5, &well, &regions);
+    reads.insert("/v3/kv/range", Some((200, range.to_string())));
+    drivers.tell(vec![reads, follower(2), follower(3)]);
+    let read = cluster::linearizable(&Net::new(), kind, &group.members[0]).await;
+    assert_eq!(read, LinearizableResult::Passed);
 
     // One store away: three regions have none to spare. Two: each region that has both is lost.
     let one = ["Up", "Disconnected", "Up", "Up"];

@@ -22,17 +22,21 @@ pub(super) struct Limits {
     /// A connection older than this takes no further request. Whoever does not read its answer is cut
     /// off then.
     pub(super) age_max: Duration,
+    /// What is under way on it then has this long to end.
+    pub(super) goodbye_max: Duration,
 }
 
 impl Limits {
     /// Longer than the interval at which monitoring usually asks, so that it can keep its connection.
     pub(super) const fn of(connections_max: usize) -> Self {
-        Self { connections_max, header_wait: Duration::from_secs(75), age_max: Duration::from_secs(600) }
+        Self {
+            connections_max,
+            header_wait: Duration::from_secs(75),
+            age_max: Duration::from_secs(600),
+            goodbye_max: Duration::from_secs(30),
+        }
     }
 }
-
-/// What is under way on a connection that is over has this long to end.
-const GOODBYE_MAX: Duration = Duration::from_secs(30);
 
 /// Serves until the daemon ends. `router`: for each connection its own, by who it is.
 pub(super) async fn serve<L: Listener>(mut listener: L, limits: Limits, router: impl Fn(&L::Io) -> Router) {
@@ -54,7 +58,7 @@ pub(super) async fn serve<L: Listener>(mut listener: L, limits: Limits, router: 
                 _ = connection.as_mut() => {}
                 () = sleep(limits.age_max) => {
                     connection.as_mut().graceful_shutdown();
-                    let _ = timeout(GOODBYE_MAX.min(limits.age_max), connection).await;
+                    let _ = timeout(limits.goodbye_max, connection).await;
                 }
             }
         });
@@ -79,6 +83,7 @@ mod tests {
             connections_max: 3,
             header_wait: Duration::from_millis(300),
             age_max: Duration::from_millis(600),
+            goodbye_max: Duration::from_millis(600),
         };
         let large = || async { Body::from(vec![b'x'; 64 << 20]) };
         let router = Router::new().route("/", get(|| async { "here" })).route("/large", get(large));

@@ -1,6 +1,6 @@
 //! A real Cassandra cluster, a node per host of a network, with passwords.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pointsman::io::{Contact, Net as Out};
 use rustix::process::Signal;
 
 use super::net::Net;
-use super::{Program, Scratch, find, lacks, until};
+use super::{Program, Scratch, find, lacks, maven, until};
 
 pub const PORT: u16 = 9042;
 /// The version that runs on Java 11 and 17.
@@ -32,32 +32,6 @@ pub struct Cassandra {
     datacenters: Vec<usize>,
 }
 
-/// Cassandra's classes, from Maven Central; fetched once and kept. `None`: something is missing.
-fn jars() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let jars = cache.unwrap_or_else(std::env::temp_dir).join(format!("pointsman-tests/cassandra-{VERSION}"));
-    if jars.join("complete").exists() {
-        return Some(jars);
-    }
-    let maven = find("mvn", "maven", &[])?;
-    let scratch = Scratch::new("cassandra-pom");
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cassandra/pom.xml");
-    let fetched = Command::new(maven)
-        .current_dir(scratch.path())
-        .args(["-q", "-B", "-f", pom.to_str().unwrap(), "dependency:copy-dependencies"])
-        .arg(format!("-DoutputDirectory={}", jars.display()))
-        .output()
-        .unwrap();
-    if !fetched.status.success() {
-        let why = String::from_utf8_lossy(&fetched.stdout);
-        lacks(&format!("Cassandra, which Maven could not fetch: {why}"));
-        return None;
-    }
-    std::fs::write(jars.join("complete"), "").unwrap();
-    Some(jars)
-}
-
 impl Cassandra {
     /// Starts a node on each of the first hosts, each in the datacenter of this number, and the
     /// keyspaces `orders` and `pointsman` with three replicas, or as many as there are nodes, in
@@ -73,7 +47,7 @@ impl Cassandra {
         let mut cassandra = Self {
             nodes: datacenters.iter().map(|_| None).collect(),
             java,
-            jars: jars()?,
+            jars: maven::jars("cassandra/pom.xml", &format!("cassandra-{VERSION}"))?,
             scratch: Scratch::new("cassandra"),
             datacenters: datacenters.to_vec(),
         };

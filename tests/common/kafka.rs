@@ -1,13 +1,12 @@
 //! A real Kafka cluster in KRaft mode, broker and controller in one, a node per host of a network.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::net::Net;
-use super::{Program, Scratch, find, lacks, until};
+use super::{Program, Scratch, find, maven, until};
 
 pub const PORT: u16 = 9092;
 const CONTROLLERS: u16 = 9093;
@@ -23,37 +22,12 @@ pub struct Kafka {
     size: usize,
 }
 
-/// Kafka's classes, from Maven Central; fetched once and kept. `None`: something is missing.
-fn jars() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let jars = cache.unwrap_or_else(std::env::temp_dir).join("pointsman-tests/kafka-3.9.1");
-    if jars.join("complete").exists() {
-        return Some(jars);
-    }
-    let maven = find("mvn", "maven", &[])?;
-    let scratch = Scratch::new("kafka-pom");
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/pom.xml");
-    let fetched = Command::new(maven)
-        .current_dir(scratch.path())
-        .args(["-q", "-B", "-f", pom.to_str().unwrap(), "dependency:copy-dependencies"])
-        .arg(format!("-DoutputDirectory={}", jars.display()))
-        .output()
-        .unwrap();
-    if !fetched.status.success() {
-        lacks(&format!("Kafka, which Maven could not fetch: {}", String::from_utf8_lossy(&fetched.stdout)));
-        return None;
-    }
-    std::fs::write(jars.join("complete"), "").unwrap();
-    Some(jars)
-}
-
 impl Kafka {
     /// Starts a node on each of the first hosts, and a topic whose every partition has a replica
     /// on each of them and wants all but one in sync. `None`: something is missing.
     pub fn start(net: &Net, size: usize) -> Option<Self> {
         let java = find("java", "default-jre-headless", &[])?;
-        let jars = format!("{}/*", jars()?.display());
+        let jars = format!("{}/*", maven::jars("kafka/pom.xml", "kafka-3.9.1")?.display());
         let nodes = (0..size).map(|_| None).collect();
         let mut kafka = Self { nodes, java, jars, scratch: Scratch::new("kafka"), size };
         for n in 0..size {

@@ -11,6 +11,7 @@ pub mod etcd;
 pub mod fleet;
 pub mod galera;
 pub mod kafka;
+pub mod maven;
 pub mod mysql;
 pub mod net;
 pub mod patroni;

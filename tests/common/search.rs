@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::fleet::Launch;
 use super::net::Net;
-use super::{Scratch, cache, find, lacks};
+use super::{Scratch, cache, find, maven};
 
 pub const PORT: u16 = 9200;
 const NODES: u16 = 9300;
@@ -82,25 +82,13 @@ cluster.fault_detection.leader_check.retry_count: 2
         if home.join("complete").exists() {
             return Some(home);
         }
-        let (maven, javac) = (find("mvn", "maven", &[])?, find("javac", "default-jdk-headless", &[])?);
+        let javac = find("javac", "default-jdk-headless", &[])?;
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/search");
         let (lib, module) = (home.join("lib"), home.join("modules/transport-netty4"));
         for directory in [&lib, &module, &home.join("plugins")] {
             std::fs::create_dir_all(directory).unwrap();
         }
-        let scratch = Scratch::new("search-pom");
-        let fetched = Command::new(maven)
-            .current_dir(scratch.path())
-            .args(["-q", "-B", "-f", tests.join(format!("{name}.xml")).to_str().unwrap()])
-            .arg("dependency:copy-dependencies")
-            .arg(format!("-DoutputDirectory={}", lib.display()))
-            .output()
-            .unwrap();
-        if !fetched.status.success() {
-            let words = String::from_utf8_lossy(&fetched.stdout);
-            lacks(&format!("{name}, which Maven could not fetch: {words}"));
-            return None;
-        }
+        maven::fetch(&format!("search/{name}.xml"), &lib)?;
         // What carries its traffic is a plugin, and plugins have class loaders of their own.
         for jar in std::fs::read_dir(&lib).unwrap().map(|entry| entry.unwrap()) {
             let file = jar.file_name().into_string().unwrap();
@@ -114,6 +102,7 @@ cluster.fault_detection.leader_check.retry_count: 2
         );
         std::fs::write(module.join("plugin-descriptor.properties"), descriptor).unwrap();
         let source = std::fs::read_to_string(tests.join("Launcher.java")).unwrap();
+        let scratch = Scratch::new("search-launcher");
         let file = scratch.path().join("Launcher.java");
         std::fs::write(&file, source.replace("org.opensearch", &format!("org.{name}"))).unwrap();
         let mut compile = Command::new(javac);

@@ -53,6 +53,9 @@ pub(super) async fn status(
         }
         let mut listed = BTreeMap::new();
         if away.ids.len() > bears.losses() {
+            if away.ids.len() > STORES_MAX {
+                facts.errors.push(format!("lost regions are counted on {STORES_MAX} of them only"));
+            }
             for id in away.ids.iter().take(STORES_MAX) {
                 let path = format!("/pd/api/v1/regions/store/{id}");
                 let answer = api.get(contact, &path).await?;
