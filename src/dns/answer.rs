@@ -172,7 +172,7 @@ fn difference(
         Sentence::Drop => return None,
     }
     let known = standing == Standing::Known;
-    let answer = transfer::datagram(message, query, table, asker.client, known, u64::from(desk.now))?;
+    let answer = transfer::datagram(message, query, table, asker, known, u64::from(desk.now))?;
     out.get_mut(..answer.len())?.copy_from_slice(&answer);
     desk.counts.add(Counter::TransferUdp);
     Some(answer.len())

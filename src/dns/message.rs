@@ -1,13 +1,38 @@
 //! A message of a transfer: as many records as fit, owners and names of the zone compressed.
 
+use super::opt::PADDING_BLOCK;
 use super::reply::UDP_PAYLOAD;
 use crate::table::{POINTER_MAX, QUESTION_AT};
 use crate::transfer::Record;
-use crate::wire::{Field, HEADER_OCTETS, Rcode, RecordType, is_at_or_under};
+use crate::wire::{Edns, Field, HEADER_OCTETS, Rcode, RecordType, is_at_or_under, option_code};
 
 /// An OPT record without options.
 const OPT_OCTETS: usize = 11;
+/// What stands before an option's data: code and length.
+const OPTION_HEAD: usize = 4;
 const POINTER: u16 = 0xc000;
+
+/// The OPT record that ends a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// There is none.
+    Plain,
+    /// With nothing in it.
+    Edns,
+    /// It fills the message up to a whole number of blocks.
+    Padded,
+}
+
+impl Ending {
+    /// For a client that said this. What others could read all the same is not padded (RFC 7830 §4).
+    pub(super) fn to(edns: Option<&Edns<'_>>, is_encrypted: bool) -> Self {
+        match edns {
+            None => Self::Plain,
+            Some(edns) if edns.options.padding && is_encrypted => Self::Padded,
+            Some(_) => Self::Edns,
+        }
+    }
+}
 
 /// A message in the making.
 pub(super) struct Packer {
@@ -36,8 +61,9 @@ impl Packer {
     }
 
     /// Keeps room for an OPT record.
-    pub(super) fn reserve_edns(&mut self, edns: bool) {
-        self.limit = self.limit.saturating_sub(if edns { OPT_OCTETS } else { 0 });
+    pub(super) fn reserve(&mut self, ending: Ending) {
+        let octets = if ending == Ending::Plain { 0 } else { OPT_OCTETS };
+        self.limit = self.limit.saturating_sub(octets);
     }
 
     pub(super) fn set_rcode(&mut self, rcode: Rcode) {
@@ -112,14 +138,26 @@ impl Packer {
         self.octets.extend_from_slice(rest);
     }
 
-    /// Completes the message.
-    pub(super) fn finish(mut self, edns: bool) -> Vec<u8> {
+    /// Completes the message, apart from a signature of so many octets.
+    pub(super) fn finish(mut self, ending: Ending, signature: usize) -> Vec<u8> {
         let [high, low] = self.answers.to_be_bytes();
         (self.octets[6], self.octets[7]) = (high, low);
-        if edns {
-            let [high, low] = UDP_PAYLOAD.to_be_bytes();
-            self.octets.extend([0, 0, RecordType::OPT.0 as u8, high, low, 0, 0, 0, 0, 0, 0]);
-            self.octets[11] = 1;
+        if ending == Ending::Plain {
+            return self.octets;
+        }
+        let [high, low] = UDP_PAYLOAD.to_be_bytes();
+        self.octets.extend([0, 0, RecordType::OPT.0 as u8, high, low, 0, 0, 0, 0, 0, 0]);
+        self.octets[11] = 1;
+        let least = self.octets.len() + OPTION_HEAD + signature;
+        let whole = least.next_multiple_of(PADDING_BLOCK);
+        // The longest message there is stays as it is.
+        if ending == Ending::Padded && whole <= usize::from(u16::MAX) {
+            let padding = whole - least;
+            let len_at = self.octets.len() - 2;
+            self.octets[len_at..].copy_from_slice(&((OPTION_HEAD + padding) as u16).to_be_bytes());
+            self.octets.extend(option_code::PADDING.to_be_bytes());
+            self.octets.extend((padding as u16).to_be_bytes());
+            self.octets.resize(whole - signature, 0);
         }
         self.octets
     }

@@ -8,7 +8,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::message::Packer;
+use super::answer::Asker;
+use super::message::{Ending, Packer};
 use super::reply::{PLAIN_UDP_PAYLOAD, UDP_PAYLOAD};
 use crate::table::{Contents, Table};
 use crate::transfer::{Checked, Records, Serial, Signer, ZoneState, check};
@@ -50,7 +51,7 @@ pub struct Outgoing {
     state: Arc<ZoneState>,
     /// Header and question, which each message starts with.
     head: Vec<u8>,
-    edns: bool,
+    ending: Ending,
     signer: Option<Signer>,
     /// Records that go next, and how much of them has gone.
     queue: Vec<u8>,
@@ -76,14 +77,14 @@ enum Rest {
 
 /// Looks at a message that came over a stream; `None` if it asks for something else than a zone,
 /// or is malformed. `now` is in seconds since 1970.
-pub fn open(message: &[u8], table: &Arc<Table>, client: IpAddr, now: u64) -> Option<Opened> {
+pub fn open(message: &[u8], table: &Arc<Table>, asker: &Asker, now: u64) -> Option<Opened> {
     let asked_at = HEADER_OCTETS + name_len(message.get(HEADER_OCTETS..)?)?;
     let asked = RecordType(u16::from_be_bytes(*message.get(asked_at..)?.first_chunk()?));
     if !matches!(asked, RecordType::AXFR | RecordType::IXFR) {
         return None;
     }
     let query = Query::read(message).ok().filter(|query| query.question.class == Class::IN)?;
-    Some(grant(message, &query, table, || Arc::clone(table), client, now))
+    Some(grant(message, &query, table, || Arc::clone(table), asker, now))
 }
 
 /// The number of the zone that a question names.
@@ -110,12 +111,12 @@ pub(super) fn datagram(
     message: &[u8],
     query: &Query<'_>,
     table: &Table,
-    client: IpAddr,
+    asker: &Asker,
     known: bool,
     now: u64,
 ) -> Option<Vec<u8>> {
     // Who may fetch the zone is rare enough to be worth a copy.
-    let mut outgoing = match grant(message, query, table, || Arc::new(table.clone()), client, now) {
+    let mut outgoing = match grant(message, query, table, || Arc::new(table.clone()), asker, now) {
         Opened::Reply { message, .. } => return Some(message),
         Opened::Stream(outgoing) => outgoing,
     };
@@ -143,16 +144,17 @@ fn grant(
     query: &Query<'_>,
     table: &Table,
     hold: impl FnOnce() -> Arc<Table>,
-    client: IpAddr,
+    asker: &Asker,
     now: u64,
 ) -> Opened {
     let asked = ShowName(query.question.name).to_string();
     let head = head(message, &query.question);
+    let ending = Ending::to(query.edns.as_ref(), asker.transport.is_encrypted());
     let checked = if query.has_tsig { check(message, table.zones().keys(), now) } else { Checked::Unsigned };
     let refuse = |rcode: Rcode, signer: Option<Signer>, why: String| {
         let mut reply = Packer::new(&head, usize::from(PLAIN_UDP_PAYLOAD));
         reply.set_rcode(rcode);
-        let mut message = reply.finish(query.edns.is_some());
+        let mut message = reply.finish(ending, signer.as_ref().map_or(0, Signer::octets));
         if let Some(mut signer) = signer {
             signer.sign(&mut message, now);
         }
@@ -163,7 +165,7 @@ fn grant(
         Checked::Good(signature) => Some(signature.signer.clone()),
         Checked::Malformed => return refuse(Rcode::FORMERR, None, "the signature cannot be read".to_owned()),
         Checked::Bad { error, tsig, .. } => {
-            let mut message = Packer::new(&head, usize::from(PLAIN_UDP_PAYLOAD)).finish(query.edns.is_some());
+            let mut message = Packer::new(&head, usize::from(PLAIN_UDP_PAYLOAD)).finish(ending, 0);
             checked.refusal(&mut message, now);
             let why = format!("{} with key {}", error.word(), ShowName(&tsig.key));
             return Opened::Reply { message, refused: Some(Refused { zone: asked, why }) };
@@ -173,7 +175,8 @@ fn grant(
         return refuse(Rcode::NOTAUTH, signer, "it is none of our zones".to_owned());
     };
     let key = signer.as_ref().map(|signer| signer.key().name().to_vec());
-    let Some(state) = table.zones().get(zone).filter(|state| state.permits(client, key.as_deref())) else {
+    let Some(state) = table.zones().get(zone).filter(|state| state.permits(asker.client, key.as_deref()))
+    else {
         let with = key.map_or_else(|| "no key".to_owned(), |key| format!("key {}", ShowName(&key)));
         return refuse(Rcode::REFUSED, signer, format!("its `allow` does not list this client with {with}"));
     };
@@ -185,7 +188,7 @@ fn grant(
         zone,
         state: Arc::clone(state),
         head: head.clone(),
-        edns: query.edns.is_some(),
+        ending,
         signer,
         queue: state.soa.clone(),
         sent: 0,
@@ -242,11 +245,11 @@ impl Outgoing {
         self.from
     }
 
-    /// The message that says to come again later.
-    pub fn later(mut self) -> Vec<u8> {
+    /// The message that goes out in its place: SERVFAIL says to come again later.
+    pub fn instead(mut self, rcode: Rcode) -> Vec<u8> {
         let mut packer = Packer::new(&self.head, usize::from(PLAIN_UDP_PAYLOAD));
-        packer.set_rcode(Rcode::SERVFAIL);
-        let mut message = packer.finish(self.edns);
+        packer.set_rcode(rcode);
+        let mut message = packer.finish(self.ending, self.signer.as_ref().map_or(0, Signer::octets));
         if let Some(signer) = &mut self.signer {
             // Nothing depends on the exact time: the client's clock was found right just now.
             signer.sign(&mut message, self.asked_at);
@@ -312,7 +315,7 @@ impl Outgoing {
     fn message(&mut self, limit: usize, now: u64) -> Option<Vec<u8>> {
         let signature = self.signer.as_ref().map_or(0, Signer::octets);
         let mut packer = Packer::new(&self.head, limit.saturating_sub(signature));
-        packer.reserve_edns(self.edns);
+        packer.reserve(self.ending);
         loop {
             self.fill();
             let Some(record) = Records(&self.queue[self.sent..]).next() else { break };
@@ -324,7 +327,7 @@ impl Outgoing {
         if packer.is_empty() {
             return None;
         }
-        let mut message = packer.finish(self.edns);
+        let mut message = packer.finish(self.ending, signature);
         if let Some(signer) = &mut self.signer {
             signer.sign(&mut message, now);
         }

@@ -6,7 +6,7 @@ use super::answer::{Asker, judge, limit, reply, slip};
 use super::cookie::Standing;
 use super::desk::Desk;
 use super::limit::{Kind, Sentence};
-use super::message::Packer;
+use super::message::{Ending, Packer};
 use super::transfer::head;
 use crate::table::Table;
 use crate::transfer::{Checked, check};
@@ -46,7 +46,7 @@ pub(super) fn answer(
                 Sentence::Slip => return slip(message, query, out, table, asker, desk),
                 Sentence::Drop => return None,
             }
-            let mut answer = packer.finish(query.edns.is_some());
+            let mut answer = packer.finish(Ending::to(query.edns.as_ref(), false), 0);
             refused.refusal(&mut answer, now);
             desk.counts.add_rcode(rcode);
             answer

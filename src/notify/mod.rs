@@ -10,6 +10,8 @@
 //! reached finds out by itself when it next asks for the SOA record (RFC 1996 §3.6, RFC 1035 §3.3.13).
 
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -57,10 +59,15 @@ impl Notifier {
     /// Tells the servers of all zones, and then of each zone that changes. `local` are our own
     /// addresses that others ask: servers know us by them.
     pub fn start(zones: Arc<Zones>, local: Vec<IpAddr>) -> Self {
+        Self::with_patience(zones, local, FIRST_WAIT)
+    }
+
+    fn with_patience(zones: Arc<Zones>, local: Vec<IpAddr>, first_wait: Duration) -> Self {
         let (sender, receiver) = watch::channel(zones);
         let tally = Arc::<Tally>::default();
         let crier = Crier {
             local: local.into(),
+            first_wait,
             tally: Arc::clone(&tally),
             turns: Arc::new(Semaphore::new(AT_ONCE_MAX)),
             told: HashMap::new(),
@@ -96,6 +103,7 @@ impl Drop for Notifier {
 /// Who walks about and tells.
 struct Crier {
     local: Arc<[IpAddr]>,
+    first_wait: Duration,
     tally: Arc<Tally>,
     turns: Arc<Semaphore>,
     /// The version of each zone that is being told or was.
@@ -135,6 +143,7 @@ impl Crier {
                 target: target.clone(),
                 keys: Arc::clone(keys),
                 local: Arc::clone(&self.local),
+                first_wait: self.first_wait,
                 tally: Arc::clone(&self.tally),
             };
             let turns = Arc::clone(&self.turns);
@@ -152,13 +161,14 @@ struct Errand {
     target: NotifyTarget,
     keys: Arc<TsigKeys>,
     local: Arc<[IpAddr]>,
+    first_wait: Duration,
     tally: Arc<Tally>,
 }
 
 impl Errand {
     async fn run(self, turns: &Semaphore) {
         let (zone, serial, server) = (&self.zone.name, self.zone.serial, self.target.address);
-        let mut wait = FIRST_WAIT;
+        let mut wait = self.first_wait;
         let mut last = String::new();
         for attempt in 1..=TRIES_MAX {
             let told = {

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -134,7 +135,7 @@ impl Visit {
 
     async fn converse(mut self, asker: Asker, hall: &Rc<Hall>) -> Result<(), Broken> {
         let Some(acceptor) = self.acceptor else {
-            return converse(&mut self.stream, asker, hall).await;
+            return converse(&mut self.stream, asker, hall, false).await;
         };
         let handshake = timeout(HANDSHAKE_MAX, acceptor.accept(self.stream));
         let mut stream = match hall.stop.run_until_cancelled(handshake).await {
@@ -145,7 +146,9 @@ impl Visit {
         if asker.transport == Transport::Https {
             return https::serve(stream, asker, hall).await;
         }
-        let conversed = converse(&mut stream, asker, hall).await;
+        // Zones go out over TLS 1.3 only (RFC 9103 §7.2); questions may come over 1.2.
+        let outdated = stream.get_ref().1.protocol_version() != Some(ProtocolVersion::TLSv1_3);
+        let conversed = converse(&mut stream, asker, hall, outdated).await;
         // Without a goodbye the client could not tell an end from an attack (RFC 8446 §6.1).
         let _ = timeout(GOODBYE_MAX, tokio::io::AsyncWriteExt::shutdown(&mut stream)).await;
         conversed

@@ -20,6 +20,7 @@ use crate::config::DnsLimits;
 use crate::dns::{Asker, Counter, Desk, Opened, Outgoing, Refused, Transport, answer, open};
 use crate::io::Clock;
 use crate::table::Table;
+use crate::wire::Rcode;
 
 /// A query is at most so long; longer ones are no questions to us (no updates, no signatures).
 pub(super) const QUERY_OCTETS_MAX: usize = 4096;
@@ -114,9 +115,10 @@ impl Hall {
         len.and_then(|len| scratch.get(..len)).map(take)
     }
 
-    /// Looks whether a message asks for a zone; `None` if it does not.
-    pub(super) fn transfer(self: &Rc<Self>, query: &[u8], asker: &Asker) -> Option<Handover> {
-        let opened = open(query, &self.table.load(), asker.client, u64::from(Clock.seconds()))?;
+    /// Looks whether a message asks for a zone; `None` if it does not. `outdated`: it came within a
+    /// TLS older than zones go out in.
+    pub(super) fn transfer(self: &Rc<Self>, query: &[u8], asker: &Asker, outdated: bool) -> Option<Handover> {
+        let opened = open(query, &self.table.load(), asker, u64::from(Clock.seconds()))?;
         self.count(asker.transport.counter());
         match opened {
             Opened::Reply { message, refused } => {
@@ -127,14 +129,17 @@ impl Hall {
                 Some(Handover::Reply(message))
             }
             Opened::Stream(outgoing) => {
-                let mut state = self.state.borrow_mut();
-                if state.transfers >= TRANSFERS_MAX {
-                    drop(state);
+                let is_full = self.state.borrow().transfers >= TRANSFERS_MAX;
+                let refused = match outdated {
+                    true => Some((Rcode::REFUSED, "zones go out over TLS 1.3, and this was an older one")),
+                    false => is_full.then_some((Rcode::SERVFAIL, "too many transfers at once")),
+                };
+                if let Some((rcode, why)) = refused {
                     self.count(Counter::TransferRefused);
-                    self.tell_refused(&outgoing.zone().name.to_string(), "too many transfers at once", asker);
-                    return Some(Handover::Reply(outgoing.later()));
+                    self.tell_refused(&outgoing.zone().name.to_string(), why, asker);
+                    return Some(Handover::Reply(outgoing.instead(rcode)));
                 }
-                state.transfers += 1;
+                self.state.borrow_mut().transfers += 1;
                 Some(Handover::Stream(Transfer {
                     hall: Rc::clone(self),
                     outgoing: *outgoing,

@@ -25,11 +25,13 @@ const READ_OCTETS: usize = 2048;
 const WRITE_OCTETS: usize = 16 * 1024;
 
 /// Answers queries as they come, until the client leaves or is idle for too long. Zones go out
-/// between the answers to other queries, so that none waits for a whole zone (RFC 7766 §6.2.1.1).
+/// between the answers to other queries, so that none waits for a whole zone (RFC 7766 §6.2.1.1),
+/// but not within an `outdated` TLS.
 pub(super) async fn converse(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     asker: Asker,
     hall: &Rc<Hall>,
+    outdated: bool,
 ) -> Result<(), Broken> {
     let (mut input, mut output) = (Vec::new(), Vec::new());
     let mut transfers: VecDeque<Transfer> = VecDeque::new();
@@ -57,7 +59,7 @@ pub(super) async fn converse(
         while let Some(query) = whole(&input[taken..])? {
             taken += 2 + query.len();
             let append = |answer: &[u8]| push(&mut output, answer);
-            match hall.transfer(query, &asker) {
+            match hall.transfer(query, &asker, outdated) {
                 // What gets no answer is no query: whoever sent it does not speak DNS.
                 None => hall.answer(query, &asker, append).ok_or(Broken)?,
                 Some(Handover::Reply(message)) => push(&mut output, &message),

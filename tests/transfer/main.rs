@@ -5,7 +5,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod asked;
+mod private;
 mod secondaries;
+mod serials;
 mod steps;
 mod world;
 #[path = "../zoo/mod.rs"]

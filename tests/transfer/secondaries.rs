@@ -17,7 +17,7 @@ const SYNC: Duration = Duration::from_secs(40);
 const ZONES: [&str; 2] = ["a.test", "d.test"];
 
 /// A secondary server of both zones.
-struct Secondary {
+pub struct Secondary {
     name: &'static str,
     address: SocketAddr,
     _program: Program,
@@ -29,11 +29,19 @@ impl Secondary {
     fn start_all(primary: SocketAddr, ports: [u16; 3]) -> Vec<Self> {
         let [knot, nsd, bind] = ports;
         let all = [
-            Self::start("knot", "knotd", "knot", knot, primary, knot_config, &["-c"]),
-            Self::start("nsd", "nsd", "nsd", nsd, primary, nsd_config, &["-d", "-c"]),
-            Self::start("bind", "named", "bind9", bind, primary, bind_config, &["-g", "-X", "none", "-c"]),
+            Self::start("knot", "knotd", "knot", knot, &["-c"], |at| knot_config(at, knot, primary)),
+            Self::nsd(nsd, |at| nsd_config(at, nsd, primary)),
+            Self::bind(bind, |at| bind_config(at, bind, primary)),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    pub fn nsd(port: u16, config: impl FnOnce(&Path) -> String) -> Option<Self> {
+        Self::start("nsd", "nsd", "nsd", port, &["-d", "-c"], config)
+    }
+
+    pub fn bind(port: u16, config: impl FnOnce(&Path) -> String) -> Option<Self> {
+        Self::start("bind", "named", "bind9", port, &["-g", "-X", "none", "-c"], config)
     }
 
     fn start(
@@ -41,14 +49,13 @@ impl Secondary {
         program: &str,
         package: &str,
         port: u16,
-        primary: SocketAddr,
-        config: fn(&Path, u16, SocketAddr) -> String,
         arguments: &[&str],
+        config: impl FnOnce(&Path) -> String,
     ) -> Option<Self> {
         let mut command: Command = tool(program, package)?;
         let scratch = Scratch::new(name);
         let file = scratch.path().join("server.conf");
-        std::fs::write(&file, config(scratch.path(), port, primary)).unwrap();
+        std::fs::write(&file, config(scratch.path())).unwrap();
         command.args(arguments).arg(&file);
         let program = Program::start(&mut command, name, &scratch.path().join("log"));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -102,14 +109,25 @@ zone:
 }
 
 fn nsd_config(directory: &Path, port: u16, primary: SocketAddr) -> String {
-    let (directory, primary) = (directory.display(), primary.port());
-    let zones = ZONES.map(|zone| {
+    let from = format!("127.0.0.1@{} transfer-key", primary.port());
+    nsd_zones(directory, port, "", ZONES.map(|zone| (zone, &from[..])))
+}
+
+/// `server`: more of its section; each zone comes from there.
+pub fn nsd_zones<const N: usize>(
+    directory: &Path,
+    port: u16,
+    server: &str,
+    zones: [(&str, &str); N],
+) -> String {
+    let directory = directory.display();
+    let zones = zones.map(|(zone, from)| {
         format!(
             "\
 zone:
     name: {zone}
     zonefile: {zone}.zone
-    request-xfr: 127.0.0.1@{primary} transfer-key
+    request-xfr: {from}
     allow-notify: 127.0.0.1 transfer-key
     provide-xfr: 127.0.0.0/8 NOKEY
 "
@@ -131,7 +149,7 @@ server:
     chroot: \"\"
     server-count: 1
     xfrd-reload-timeout: 0
-remote-control:
+{server}remote-control:
     control-enable: no
 key:
     name: transfer-key
@@ -143,10 +161,21 @@ key:
 }
 
 fn bind_config(directory: &Path, port: u16, primary: SocketAddr) -> String {
-    let (directory, primary) = (directory.display(), primary.port());
-    let zones = ZONES.map(|zone| {
+    let from = format!("127.0.0.1 port {} key transfer-key", primary.port());
+    bind_zones(directory, port, "", ZONES.map(|zone| (zone, &from[..])))
+}
+
+/// `more`: statements before the zones; each zone comes from there.
+pub fn bind_zones<const N: usize>(
+    directory: &Path,
+    port: u16,
+    more: &str,
+    zones: [(&str, &str); N],
+) -> String {
+    let directory = directory.display();
+    let zones = zones.map(|(zone, from)| {
         format!(
-            "zone \"{zone}\" {{ type secondary; file \"{directory}/{zone}.db\"; primaries {{ 127.0.0.1 port {primary} key transfer-key; }}; allow-notify {{ key transfer-key; }}; }};\n"
+            "zone \"{zone}\" {{ type secondary; file \"{directory}/{zone}.db\"; primaries {{ {from}; }}; allow-notify {{ key transfer-key; }}; }};\n"
         )
     });
     format!(
@@ -167,7 +196,7 @@ options {{
 }};
 controls {{ }};
 key transfer-key {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};
-{}",
+{more}{}",
         zones.concat()
     )
 }
@@ -179,7 +208,7 @@ fn serial(server: SocketAddr, zone: &str) -> Option<u32> {
 
 /// Waits until every secondary has this version of a zone, and compares it record by record.
 #[track_caller]
-fn in_sync(daemon: &Daemon, secondaries: &[Secondary], zone: &str, wanted: u32) {
+pub fn in_sync(daemon: &Daemon, secondaries: &[Secondary], zone: &str, wanted: u32) {
     let key = with_key("transfer-key", "hmac-sha256", SECRET);
     let ours = fetch(daemon.dns(), zone, &["-y", &key]).unwrap();
     assert_eq!(ours.0, wanted, "{zone}: our own version");

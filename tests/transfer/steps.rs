@@ -15,6 +15,7 @@ use pointsman::wire::{Message, Name, Rcode, RecordType, ask};
 
 use crate::zoo;
 
+const SECONDARY: Asker = Asker { client: CLIENT, transport: Transport::Tcp };
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn image(text: &str, child: Option<&str>) -> Arc<Image> {
@@ -164,7 +165,7 @@ fn messages_carry_what_there_is() {
             Arc::new(Table::new(Generation(1), Arc::clone(&image), Vec::new()).with_zones(Arc::new(zones)));
         let edns = rng.bool().then_some(1232);
         let Some(Opened::Stream(mut outgoing)) =
-            open(&ask(9, &apex, RecordType::AXFR, edns), &table, CLIENT, 0)
+            open(&ask(9, &apex, RecordType::AXFR, edns), &table, &SECONDARY, 0)
         else {
             panic!("refused");
         };
@@ -199,7 +200,7 @@ fn only_streams_for_those_who_may() {
     let rcode = |name: &str, rtype| match open(
         &ask(9, &Name::parse(name).unwrap(), rtype, None),
         &table,
-        CLIENT,
+        &SECONDARY,
         0,
     ) {
         Some(Opened::Reply { message, refused }) => {
@@ -250,9 +251,13 @@ fn datagram(query: &[u8], table: &Table, desk: &mut Desk) -> Option<Message> {
 
 /// Asks what has changed since version 1.
 fn ixfr(options: &[(u16, &[u8])]) -> Vec<u8> {
+    since(1, options)
+}
+
+fn since(serial: u8, options: &[(u16, &[u8])]) -> Vec<u8> {
     let mut query = ask(9, &Name::parse("x.test").unwrap(), RecordType::IXFR, None);
     query[9] = 1;
-    query.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0, 0, 0, 0, 1]);
+    query.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0, 0, 0, 0, serial]);
     query.extend([0; 16]);
     query[11] = 1;
     query.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
@@ -305,5 +310,73 @@ fn refused_signatures_are_limited_as_errors_are() {
         assert!(slipped.iter().all(|told| told.rcode() == Rcode::NOERROR && told.flags & 0x200 != 0));
         assert!((1..10).contains(&slipped.len()), "{}", slipped.len());
         assert_eq!(desk.counts[Counter::RateDropped], 10 - slipped.len() as u64);
+    }
+}
+
+/// Every kind of answer to a datagram (RFC 1995 §2 and §4): what has changed, if it is known and
+/// fits; else the newest SOA record alone, which is an answer and not the half of one.
+#[test]
+fn differences_in_datagrams_are_whole_or_none() {
+    let (table, _) = limited("");
+    let cookie = zoo::cookie(CLIENT, NOW);
+    let ask_from = |serial, payload: u16| {
+        let mut query = since(serial, &[(10, &cookie)]);
+        let at = query.len() - 4 - cookie.len() - 8;
+        query[at..at + 2].copy_from_slice(&payload.to_be_bytes());
+        let told = datagram(&query, &table, &mut desk()).unwrap();
+        assert_eq!((told.rcode(), told.flags & 0x600), (Rcode::NOERROR, 0x400), "{told}");
+        assert!(told.sections[1].is_empty(), "{told}");
+        let serials = told.sections[0].iter().filter(|record| record.rtype == RecordType::SOA);
+        let serials: Vec<_> = serials.map(|soa| soa.rdata[soa.rdata.len() - 17]).collect();
+        (told.sections[0].len(), serials)
+    };
+    assert_eq!(ask_from(1, 1232), (16, vec![2, 1, 2, 2]));
+    // It does not fit: not at all, or not by an octet.
+    assert_eq!(ask_from(1, 512), (1, vec![2]));
+    let fits = (512..1232).find(|payload| ask_from(1, *payload).0 == 16).unwrap();
+    assert_eq!(ask_from(1, fits - 1), (1, vec![2]));
+    // The client has it already, or something newer than ours; or a version that nobody remembers.
+    for known in [2, 3, 0] {
+        assert_eq!(ask_from(known, 1232), (1, vec![2]), "since {known}");
+    }
+    // Which version it has goes unsaid.
+    let mut query = zoo::with_options(since(1, &[]), &[]);
+    query.drain(query.len() - 11 - 34..query.len() - 11);
+    query[9] = 0;
+    assert_eq!(datagram(&query, &table, &mut desk()).unwrap().rcode(), Rcode::FORMERR);
+    // Over TCP the same is told, only never cut down.
+    for (known, records) in [(1, 16), (2, 1), (3, 1)] {
+        let told = match open(&since(known, &[]), &Arc::new(table.clone()), &SECONDARY, NOW.into()).unwrap() {
+            Opened::Reply { message, refused: None } => message,
+            Opened::Stream(mut outgoing) => outgoing.next(NOW.into()).unwrap(),
+            refused => panic!("{refused:?}"),
+        };
+        assert_eq!(Message::read(&told).unwrap().sections[0].len(), records, "since {known}");
+    }
+}
+
+/// Within TLS each message of a transfer is padded, its signature counted, if the client pads its
+/// request; in the clear none is (RFC 7830 §4, RFC 8467 §4.1).
+#[test]
+fn transfers_are_padded_where_nobody_reads_them() {
+    let (table, key) = limited("");
+    let table = Arc::new(table);
+    for (transport, padded) in [(Transport::Tls, true), (Transport::Tcp, false)] {
+        for signed in [false, true] {
+            let asked = ask(9, &Name::parse("x.test").unwrap(), RecordType::AXFR, Some(1232));
+            let mut query = zoo::with_options(asked, &[(12, &[0; 40])]);
+            if signed {
+                Signer::of_request(&key).sign(&mut query, NOW.into());
+            }
+            let asker = Asker { transport, ..SECONDARY };
+            let Some(Opened::Stream(mut outgoing)) = open(&query, &table, &asker, NOW.into()) else {
+                panic!("refused");
+            };
+            let message = outgoing.next(NOW.into()).unwrap();
+            let what = format!("{transport:?} {signed}: {} octets", message.len());
+            assert_eq!(message.len() % 468 == 0, padded, "{what}");
+            let opt = Message::read(&message).unwrap().opt.unwrap();
+            assert_eq!(opt.options.iter().any(|(code, _)| *code == 12), padded, "{what}");
+        }
     }
 }
