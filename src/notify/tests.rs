@@ -1,7 +1,5 @@
 //! Servers that hear, that do not, and that do so late.
 
-use std::time::Instant;
-
 use super::*;
 use crate::config::TransferRules;
 use crate::transfer::push_record;
@@ -57,10 +55,10 @@ async fn who_does_not_answer_is_told_again_and_ever_less() {
     let notifier = tell(&server);
     let mut at = Vec::new();
     while heard(&server, 0, SILENCE).await.is_some() {
-        at.push(Instant::now());
+        at.push(Clock.mono());
     }
     assert_eq!(at.len(), TRIES_MAX as usize);
-    let gaps: Vec<_> = at.windows(2).map(|two| two[1] - two[0]).collect();
+    let gaps: Vec<_> = at.windows(2).map(|two| two[1].since(two[0])).collect();
     for (nth, gap) in gaps.iter().enumerate() {
         // Timers are never early; the socket may be read late.
         assert!(*gap > WAIT * (1 << nth) * 3 / 4, "{gaps:?}");
