@@ -1,6 +1,11 @@
 //! Members that brought no facts: how many, and why.
 
+use std::collections::BTreeMap;
+
+use super::case::Case;
 use super::{NodeView, Standing};
+use crate::base::RegionId;
+use crate::config::SilentMeans;
 
 /// Counts of how members failed to answer, and words about them.
 #[derive(Default, Debug)]
@@ -41,6 +46,22 @@ impl Absent {
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         parts.join(", ")
     }
+
+    /// How a group stands that can commit, in these words, and may lose so many more.
+    pub(super) fn beside(&self, margin: i64, words: String) -> (Standing, String) {
+        match margin {
+            1.. => (Standing::Quorum, words),
+            _ => (Standing::Degraded, format!("{words}; none can be spared{}", self.aside())),
+        }
+    }
+
+    /// Its words in brackets, to follow others.
+    pub(super) fn aside(&self) -> String {
+        match self.words() {
+            words if words.is_empty() => words,
+            words => format!(" ({words})"),
+        }
+    }
 }
 
 /// How a region stands whose members bring no facts, in a group that goes on. Dead processes are no
@@ -54,9 +75,44 @@ pub(super) fn out_of_sight<'a>(local: impl IntoIterator<Item = &'a NodeView>) ->
     }
 }
 
+/// How a group stands of whose voters, or what `they` are called, nobody answers: it cannot be reached
+/// from here, which says nothing about its quorum.
+pub(super) fn nobody_answers(they: &str, absent: &Absent, views: &[NodeView]) -> (Standing, String) {
+    let words = absent.words();
+    let complaint = first_complaint(views).map_or(String::new(), |why| format!(": {why}"));
+    let unclear = absent.denied + absent.rubbish + absent.unmeasured;
+    match unclear {
+        0 => (Standing::Unreachable, format!("no {they} answers ({words}){complaint}")),
+        _ => (Standing::Unknown, format!("no {they} could be judged ({words}){complaint}")),
+    }
+}
+
+/// How regions stand of which nothing is heard while fewer than a majority spoke, and have no quorum:
+/// the others say nothing, and may well go on where only we cannot see them.
+pub(super) fn unheard(
+    case: &Case<'_>,
+    spoke: usize,
+    majority: usize,
+) -> BTreeMap<RegionId, (Standing, String)> {
+    let mut regions = BTreeMap::new();
+    let may_go_on = case.cluster.silent_means == SilentMeans::Unknown && spoke < majority;
+    if case.group.inside.is_some() || !may_go_on {
+        return regions;
+    }
+    let speaks = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
+    for (region, local) in case.group.by_region() {
+        if !case.views_of(&local).any(speaks) {
+            let words = Absent::count(case.views_of(&local)).words();
+            let words = format!("its voters: {words}; a minority elsewhere has no majority");
+            regions.insert(region, (Standing::Unknown, words));
+        }
+    }
+    regions
+}
+
 /// The first words of a view that tells why it brought no facts.
-pub(super) fn first_complaint(views: &[NodeView]) -> Option<&str> {
-    views.iter().find_map(|view| match view {
+pub(super) fn first_complaint<'a>(views: impl IntoIterator<Item = &'a NodeView>) -> Option<&'a str> {
+    views.into_iter().find_map(|view| match view {
         NodeView::Answered(_) => None,
         NodeView::Refused(why)
         | NodeView::Silent(why)

@@ -3,43 +3,37 @@
 //! For systems that tell nothing of their quorum. Each member is a way in: the endpoint of a
 //! region, mostly.
 //! 1. What passes proves that this way in can write, whatever is said elsewhere.
-//! 2. A definite refusal (one that says it takes no writes at all is `read_only`), or silence of a member that took the question, is a failure once it has
-//!    lasted for the time to truth. Until then nothing is known: a write that timed out may have
-//!    been done all the same, and one is not worth a failover.
+//! 2. A definite refusal (one that says it takes no writes at all is `read_only`), or silence of a
+//!    member that took the question, is a failure once it has lasted for the time to truth. Until
+//!    then nothing is known: a write that timed out may have been done all the same, and one is not
+//!    worth a failover.
 //! 3. A connection that is refused counts as a failure only of a way in that once was seen well.
 //! 4. Denied, throttled, rubbish, unreachable: unknown.
 //!
 //! Each region stands as its own way in does; the group as the best of them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::absent::Absent;
-use super::{CanaryFacts, Evidence, Facts, Judgement, Memory, NodeView, Round, Standing};
-use crate::base::{Mono, RegionId, show_span};
-use crate::config::{Cluster, Group};
+use super::absent::{Absent, first_complaint};
+use super::case::Case;
+use super::past::Past;
+use super::{CanaryFacts, Evidence, Facts, Judgement, NodeView, Standing};
+use crate::base::RegionId;
 
-pub(super) fn judge(
-    cluster: &Cluster,
-    group: &Group,
-    round: &Round,
-    memory: &mut Memory,
-    now: Mono,
-) -> Judgement {
-    let mut ways: BTreeMap<RegionId, Vec<(String, &NodeView)>> = BTreeMap::new();
-    for (member, view) in group.members.iter().zip(&round.views) {
-        ways.entry(member.region).or_default().push((member.endpoint.to_string(), view));
-    }
-    let regions: BTreeMap<RegionId, (Standing, String)> = ways
+pub(super) fn judge(case: &Case<'_>, past: &mut Past) -> Judgement {
+    let views = &case.round.views;
+    let regions: BTreeMap<RegionId, (Standing, String)> = case
+        .group
+        .by_region()
         .into_iter()
-        .map(|(region, ways)| (region, way_in(cluster.time_to_truth, &ways, memory, region, now)))
+        .map(|(region, ways)| (region, way_in(case, past, region, &ways)))
         .collect();
 
-    let passed = round.views.iter().filter(|view| passes(view)).count();
-    let members = group.members.len();
+    let passed = views.iter().filter(|view| passes(view)).count();
+    let members = case.group.members.len();
     let evidence = Evidence {
         voters: members,
-        reached: round.views.iter().filter(|view| matches!(view, NodeView::Answered(_))).count(),
+        reached: views.iter().filter(|view| matches!(view, NodeView::Answered(_))).count(),
         agreeing: passed,
         margin: passed as i64 - 1,
         ..Evidence::default()
@@ -60,7 +54,7 @@ pub(super) fn judge(
         (None, Some(worst)) => worst.clone(),
         (None, None) => (Standing::Unknown, "no members".to_owned()),
     };
-    let regions = if group.inside.is_none() { regions } else { BTreeMap::new() };
+    let regions = if case.group.inside.is_none() { regions } else { BTreeMap::new() };
     Judgement { verdict, reason, evidence, regions }
 }
 
@@ -69,56 +63,42 @@ fn passes(view: &NodeView) -> bool {
 }
 
 /// How the members of one region do.
-fn way_in(
-    truth: Duration,
-    ways: &[(String, &NodeView)],
-    memory: &mut Memory,
-    region: RegionId,
-    now: Mono,
-) -> (Standing, String) {
-    if let Some((place, _)) = ways.iter().find(|(_, view)| passes(view)) {
-        memory.cut_off.remove(&region);
-        return (Standing::Quorum, format!("a write and its read pass through {place}"));
+fn way_in(case: &Case<'_>, past: &mut Past, region: RegionId, ways: &[usize]) -> (Standing, String) {
+    if let Some(position) = ways.iter().find(|position| passes(&case.round.views[**position])) {
+        past.cut_off.remove(&region);
+        return (Standing::Quorum, format!("a write and its read pass through {}", case.place(*position)));
     }
     let failures: Vec<String> = ways
         .iter()
-        .filter_map(|(place, view)| match view {
+        .filter_map(|position| match &case.round.views[*position] {
             NodeView::Answered(Facts::Canary(CanaryFacts::Failed(why) | CanaryFacts::ReadOnly(why))) => {
                 Some(why.clone())
             }
             NodeView::Answered(Facts::Canary(CanaryFacts::Hung)) => {
-                Some(format!("a write or its read hangs at {place}"))
+                Some(format!("a write or its read hangs at {}", case.place(*position)))
             }
-            NodeView::Refused(why) if memory.seen_well => Some(why.clone()),
+            NodeView::Refused(why) if past.seen_well => Some(why.clone()),
             _ => None,
         })
         .collect();
     match failures.first() {
         // One that is denied, or silent, may be as well as ever.
         Some(why) if failures.len() == ways.len() => {
-            let since = now.since(*memory.cut_off.entry(region).or_insert(now));
             let read_only =
                 |view: &NodeView| matches!(view, NodeView::Answered(Facts::Canary(CanaryFacts::ReadOnly(_))));
-            match since <= truth {
-                true => (Standing::Electing, format!("{why}, for {}", show_span(since))),
-                // All of them: else one that should take writes does not.
-                false if ways.iter().all(|(_, view)| read_only(view)) => (Standing::ReadOnly, why.clone()),
-                false => (Standing::NoQuorum, why.clone()),
-            }
+            // All of them: else one that should take writes does not.
+            let then = match case.views_of(ways).all(read_only) {
+                true => Standing::ReadOnly,
+                false => Standing::NoQuorum,
+            };
+            let since = *past.cut_off.entry(region).or_insert(case.now);
+            case.in_time(case.now.since(since), why.clone(), then)
         }
         _ => {
-            memory.cut_off.remove(&region);
-            let views = || ways.iter().map(|(_, view)| *view);
-            let absent = Absent::count(views());
-            let complaint = views().find_map(|view| match view {
-                NodeView::Refused(why)
-                | NodeView::Silent(why)
-                | NodeView::Denied(why)
-                | NodeView::Rubbish(why)
-                | NodeView::Unmeasured(why) => Some(why.as_str()),
-                NodeView::Answered(_) => None,
-            });
-            let words = format!("{} ({})", complaint.unwrap_or("no answer"), absent.words());
+            past.cut_off.remove(&region);
+            let absent = Absent::count(case.views_of(ways));
+            let complaint = first_complaint(case.views_of(ways)).unwrap_or("no answer");
+            let words = format!("{complaint}{}", absent.aside());
             match absent.silent == ways.len() {
                 true => (Standing::Unreachable, words),
                 false => (Standing::Unknown, words),
@@ -130,10 +110,10 @@ fn way_in(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::GroupId;
+    use crate::base::{GroupId, Mono};
     use crate::cluster::bench::{self, SECOND};
-    use crate::cluster::judge;
-    use crate::config::{Canary, CanaryOptions, ClusterKind, Endpoint, Member};
+    use crate::cluster::{Memory, Round, judge};
+    use crate::config::{Canary, CanaryOptions, Cluster, ClusterKind, Endpoint, Group, Member};
 
     struct Bench {
         cluster: Cluster,

@@ -1,6 +1,8 @@
 //! One judgement per round.
 
-use super::memory::{CatchUp, Memory};
+use super::case::Case;
+use super::memory::Memory;
+use super::past::CatchUp;
 use super::{
     Judgement, Round, Standing, canary, component, patroni, peers, postgres, raft, replicas, sentinel, shards,
 };
@@ -9,7 +11,9 @@ use crate::config::{Cluster, ClusterKind, Group};
 
 /// Judges a group by what one round brought.
 pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memory, now: Mono) -> Judgement {
-    let mut judgement = match cluster.kind {
+    let case = Case { cluster, group, round, now };
+    let Memory { past, family, parts_lost_since } = memory;
+    let mut judgement = match &cluster.kind {
         ClusterKind::Etcd(_)
         | ClusterKind::Consul(_)
         | ClusterKind::ZooKeeper(_)
@@ -20,24 +24,20 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Mongodb(_)
         | ClusterKind::Yugabytedb(_)
         | ClusterKind::Tikv(_)
-        | ClusterKind::RaftHttp(_) => raft::judge(cluster, group, round, memory, now),
-        ClusterKind::Canary(_) => canary::judge(cluster, group, round, memory, now),
-        ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => {
-            peers::judge(cluster, group, round, memory, now)
-        }
-        ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => {
-            component::judge(cluster, group, round, memory, now)
-        }
-        ClusterKind::Patroni(_) => patroni::judge(cluster, group, round, memory, now),
-        ClusterKind::RedisSentinel(_) => sentinel::judge(cluster, group, round, memory, now),
-        ClusterKind::Postgres(_) => postgres::judge(cluster, group, round, memory, now),
-        ClusterKind::Cassandra(ref options) => replicas::judge(options, cluster, group, round, memory, now),
+        | ClusterKind::RaftHttp(_) => raft::judge(&case, past, family.raft()),
+        ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => peers::judge(&case, past),
+        ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => component::judge(&case, past, family.component()),
+        ClusterKind::Patroni(_) => patroni::judge(&case, past, family.writer()),
+        ClusterKind::Postgres(_) => postgres::judge(&case, past, family.writer()),
+        ClusterKind::RedisSentinel(_) => sentinel::judge(&case, past, family.sentinel()),
+        ClusterKind::Cassandra(options) => replicas::judge(options, &case, past, family.replicas()),
+        ClusterKind::Canary(_) => canary::judge(&case, past),
     };
-    shards::weigh(cluster, round, memory, &mut judgement, now);
+    shards::weigh(&case, parts_lost_since, &mut judgement);
     match judgement.verdict {
-        Standing::Quorum | Standing::Degraded => memory.seen_well = true,
+        Standing::Quorum | Standing::Degraded => past.seen_well = true,
         Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => {
-            memory.catching_up = Some(CatchUp::ToBeSeen);
+            past.catching_up = Some(CatchUp::ToBeSeen);
         }
         _ => {}
     }

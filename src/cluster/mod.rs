@@ -9,12 +9,13 @@ mod absent;
 #[cfg(test)]
 mod bench;
 mod canary;
-mod commit;
+mod case;
 mod component;
-mod electorate;
+mod facts;
 mod judge;
 mod kin;
 mod memory;
+mod past;
 mod patroni;
 mod peers;
 mod postgres;
@@ -25,14 +26,15 @@ mod sentinel;
 mod shards;
 mod standing;
 mod view;
+mod words;
 
+pub use facts::{
+    CanaryFacts, ComponentFacts, ComponentView, Facts, PatroniFacts, PatroniMember, PeerFacts, PostgresFacts,
+    RaftFacts, RedisFacts, ReplicaFacts, SentinelFacts,
+};
 pub use judge::judge;
 pub use memory::Memory;
 pub use ring::{HostId, Replication, Ring, RingHost};
 pub use shards::{Part, Scope, Shards};
 pub use standing::{Evidence, Judgement, Standing};
-pub use view::{
-    CanaryFacts, ComponentFacts, ComponentView, Facts, Linearizable, LinearizableResult, NodeView,
-    PatroniFacts, PatroniMember, PeerFacts, PostgresFacts, RaftFacts, RedisFacts, ReplicaFacts, Round,
-    SentinelFacts,
-};
+pub use view::{Linearizable, LinearizableResult, NodeView, Round};

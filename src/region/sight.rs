@@ -200,9 +200,6 @@ impl Sight {
     pub fn hear(&mut self, source: Source, answered: bool, started: Mono, now: Mono) {
         let Some(ear) = self.ears.get_mut(&source) else { return };
         let who = ear.target.who;
-        if matches!(who, Who::Teller(_)) {
-            return;
-        }
         if answered {
             ear.answered = Some(now);
             ear.streak.get_or_insert(now);

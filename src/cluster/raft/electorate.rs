@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RaftFacts;
+use crate::cluster::RaftFacts;
 
 /// The voters that were last confirmed, and which member is which of them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
