@@ -299,6 +299,17 @@ async fn over_tls_with_the_name_verified() {
         let view = ask_one(&options, secure(host)).await;
         assert_eq!(facts(&view).timeline, 1, "{view:?}");
     }
+    // A password is read anew for every question.
+    primary.password("points", "hunter2");
+    let view = ask_one(&options, secure("localhost")).await;
+    let denied = |view: &NodeView, words: &str| matches!(view, NodeView::Denied(why) if why.contains(words) && !why.contains("hunter2"));
+    assert!(denied(&view, "password authentication failed"), "{view:?}");
+    primary.password("points", "points");
+    let view = ask_one(&options, secure("localhost")).await;
+    assert_eq!(facts(&view).timeline, 1, "{view:?}");
+    // The server lets nobody in without TLS (`hostssl`).
+    let view = ask_one(&options, primary.target()).await;
+    assert!(denied(&view, "no encryption"), "{view:?}");
     // The name is verified: the certificate is for localhost and 127.0.0.1.
     let view = ask_one(&options, secure("127.0.0.2")).await;
     assert!(matches!(&view, NodeView::Rubbish(why) if why.contains("certificate")), "{view:?}");

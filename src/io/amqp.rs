@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Close, Contact, Failure, Net, TrustFiles};
+use super::{Close, Contact, Failure, Net, TrustFiles, failure};
 use crate::base::Secret;
 use crate::config::HostPort;
 
@@ -250,6 +250,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<'_, S> {
         // It answers a protocol that it does not speak with the header of its own.
         if &head[..4] == b"AMQP" {
             return Err(self.odd("the header of another version"));
+        }
+        if failure::is_tls(&head) {
+            return Err(Failure::rubbish(format!("{} speaks TLS: add `tls: true`", self.peer)));
         }
         let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
         if !matches!(head[0], 1..=3 | 8) || size > FRAME_BYTES_MAX {

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 
 /// What kind of failure it was.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -152,6 +152,15 @@ impl Failure {
             rustls::Error::FailedToGetCurrentTime | rustls::Error::FailedToGetRandomBytes => {
                 Self::unmeasured(format!("cannot talk TLS to {peer}: {error}"))
             }
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Self::rubbish(format!(
+                "the certificate of {peer} is not accepted: it comes from a CA that is not trusted here \
+                 (UnknownIssuer; `ca` names the file of one that is)"
+            )),
+            // As after a CA was made anew under its old name.
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Self::rubbish(format!(
+                "the certificate of {peer} is not accepted: a CA of the same name and another key has signed it \
+                 (BadSignature; `ca` names the file of the right one)"
+            )),
             rustls::Error::InvalidCertificate(why) => {
                 Self::rubbish(format!("the certificate of {peer} is not accepted: {why}"))
             }
@@ -168,6 +177,12 @@ impl Failure {
             _ => Self::rubbish(format!("TLS with {peer} fails: {error}")),
         }
     }
+}
+
+/// Whether an answer to clear text begins as an alert of TLS does (RFC 8446 §5.1; the version is that
+/// of TLS 1.0 to 1.3): it speaks TLS there, and we do not.
+pub(super) fn is_tls(answer: &[u8]) -> bool {
+    matches!(answer, [0x15, 3, 0..=4, ..])
 }
 
 /// The first error of a kind in a chain of causes.
@@ -235,6 +250,23 @@ mod tests {
         assert_eq!(alert(AlertDescription::BadCertificate), Class::Denied);
         assert_eq!(alert(AlertDescription::DecryptError), Class::Denied);
         assert_eq!(alert(AlertDescription::HandshakeFailure), Class::Rubbish);
+    }
+
+    #[test]
+    fn a_certificate_that_we_refuse_says_nothing_of_health_and_what_to_do() {
+        let refused = |why| Failure::of_tls(&rustls::Error::InvalidCertificate(why), "x");
+        for (why, words) in [
+            (CertificateError::UnknownIssuer, "a CA that is not trusted here"),
+            (CertificateError::BadSignature, "a CA of the same name and another key"),
+            (CertificateError::Expired, "is not accepted"),
+        ] {
+            let failure = refused(why);
+            assert_eq!(failure.class, Class::Rubbish, "{failure}");
+            assert!(failure.words.contains(words), "{failure}");
+        }
+        // Clear text to a server of TLS: an alert, or something else.
+        assert!(is_tls(&[0x15, 3, 3, 0, 2, 2, 50]) && is_tls(&[0x15, 3, 1]));
+        assert!(!is_tls(b"HTTP/1.1") && !is_tls(&[0x15, 3]) && !is_tls(&[0, 0, 0, 21]));
     }
 
     #[test]

@@ -8,9 +8,10 @@
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{Close, Contact, Failure, Net, TrustFiles};
+use super::scram::{Hash, Scram};
+use super::{Class, Close, Contact, Failure, Net, TrustFiles, failure};
 use crate::base::Secret;
-use crate::config::HostPort;
+use crate::config::{HostPort, KafkaMechanism};
 
 /// The metadata of some hundred thousand partitions.
 const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -18,9 +19,13 @@ const CLIENT: &str = "pointsman";
 
 const METADATA: (i16, i16) = (3, 7);
 const SASL_HANDSHAKE: (i16, i16) = (17, 1);
+const API_VERSIONS: (i16, i16) = (18, 0);
 const DESCRIBE_CONFIGS: (i16, i16) = (32, 2);
 const SASL_AUTHENTICATE: (i16, i16) = (36, 0);
 const DESCRIBE_QUORUM: (i16, i16) = (55, 1);
+
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+const ILLEGAL_SASL_STATE: i16 = 34;
 
 /// The topic that the controllers keep the metadata in.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -34,8 +39,19 @@ pub struct Target<'a> {
     pub address: &'a HostPort,
     /// Over TLS, and whom to trust.
     pub tls: Option<&'a TrustFiles>,
-    /// SASL/PLAIN: who, and the password.
-    pub plain: Option<(&'a str, &'a Secret)>,
+    /// Who, by SASL; nobody, or whom the client certificate names, without.
+    pub login: Option<Login<'a>>,
+}
+
+/// Who logs in, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// How the password is shown, or proved.
+    pub mechanism: KafkaMechanism,
+    /// Who.
+    pub user: &'a str,
+    /// The password.
+    pub password: &'a Secret,
 }
 
 /// The cluster as a broker has it in memory.
@@ -103,6 +119,8 @@ pub struct Broker<S> {
     peer: HostPort,
     number: i32,
     heard: bool,
+    /// Without a login of SASL.
+    anonymous: bool,
 }
 
 /// A stream of either kind.
@@ -126,32 +144,73 @@ impl Broker<Box<dyn Wire>> {
                 Box::new(contact.secure(&trust, name, target.address, stream).await?)
             }
         };
-        let mut broker = Self { stream, peer: target.address.clone(), number: 0, heard: false };
-        if let Some((user, password)) = target.plain {
-            contact.bound(broker.log_in(user, password)).await??;
+        let anonymous = target.login.is_none();
+        let mut broker = Self { stream, peer: target.address.clone(), number: 0, heard: false, anonymous };
+        match target.login {
+            Some(login) => broker.log_in(contact, login).await?,
+            // Whoever does not log in where that is wanted is hung up on, without a word, as if by a
+            // broker that is gone. This is answered to everybody, so that the two can be told apart.
+            None => drop(contact.bound(broker.ask(API_VERSIONS, &[])).await??),
         }
         Ok(broker)
     }
 }
 
 impl<S: Wire> Broker<S> {
-    /// SASL/PLAIN (RFC 4616) within Kafka's own requests (KIP-152).
-    async fn log_in(&mut self, user: &str, password: &Secret) -> Result<(), Failure> {
+    /// SASL within Kafka's own requests (KIP-152): PLAIN (RFC 4616), or SCRAM.
+    async fn log_in(&mut self, contact: &Contact, login: Login<'_>) -> Result<(), Failure> {
+        let Login { mechanism, user, password } = login;
         let mut request = Vec::new();
-        string(&mut request, "PLAIN");
-        let answer = self.ask(SASL_HANDSHAKE, &request).await?;
-        let code = Reader(&answer).i16();
-        if code != Some(0) {
-            return Err(Failure::denied(format!("{} does not offer SASL/PLAIN ({code:?})", self.peer)));
+        string(&mut request, mechanism.word());
+        let answer = contact.bound(self.ask(SASL_HANDSHAKE, &request)).await??;
+        let mut reader = Reader(&answer);
+        match (reader.i16(), reader.array(Reader::string)) {
+            (Some(0), _) => {}
+            (Some(UNSUPPORTED_SASL_MECHANISM), Some(offered)) => {
+                let (peer, wanted) = (&self.peer, mechanism.word());
+                let offered = offered.join(", ");
+                return Err(Failure::denied(format!("{peer} does not offer {wanted}, but {offered}")));
+            }
+            (Some(ILLEGAL_SASL_STATE), _) => {
+                let words = format!("{} wants no login on this port, which has no SASL", self.peer);
+                return Err(Failure::denied(words));
+            }
+            _ => return Err(self.odd("a handshake of SASL")),
         }
-        let mut request = Vec::new();
-        let token = format!("\0{user}\0{}", password.reveal());
-        request.extend_from_slice(&length(token.len()).to_be_bytes());
-        request.extend_from_slice(token.as_bytes());
+        let hash = match mechanism {
+            KafkaMechanism::Plain => {
+                let token = format!("\0{user}\0{}", password.reveal());
+                return contact.bound(self.token(user, token.as_bytes())).await?.map(drop);
+            }
+            KafkaMechanism::ScramSha256 => Hash::Sha256,
+            KafkaMechanism::ScramSha512 => Hash::Sha512,
+        };
+        let scram =
+            Scram::new(hash, user).ok_or_else(|| Failure::unmeasured("the system has no randomness"))?;
+        let said = contact.bound(self.token(user, scram.first().as_bytes())).await??;
+        let (said, password) = (String::from_utf8_lossy(&said).into_owned(), password.clone());
+        let hashing = tokio::task::spawn_blocking(move || scram.answer(&said, password.reveal()));
+        let proof = contact.bound(hashing).await?.map_err(|why| Failure::unmeasured(why.to_string()))?;
+        let proof =
+            proof.map_err(|why| Failure::rubbish(format!("{} does not log us in: {why}", self.peer)))?;
+        let said = contact.bound(self.token(user, proof.last.as_bytes())).await??;
+        match proof.is_answered_by(&String::from_utf8_lossy(&said)) {
+            true => Ok(()),
+            false => Err(Failure::denied(format!(
+                "{} lets `{user}` in and does not know the password: it is not whom it seems to be",
+                self.peer
+            ))),
+        }
+    }
+
+    /// Says something within SASL, and hears what the broker says to it.
+    async fn token(&mut self, user: &str, token: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut request = length(token.len()).to_be_bytes().to_vec();
+        request.extend_from_slice(token);
         let answer = self.ask(SASL_AUTHENTICATE, &request).await?;
         let mut reader = Reader(&answer);
         match (reader.i16(), reader.string()) {
-            (Some(0), _) => Ok(()),
+            (Some(0), _) => reader.bytes().ok_or_else(|| self.odd("a word of SASL")),
             (_, why) => {
                 let why = why.unwrap_or_default();
                 Err(Failure::denied(format!("{} does not let `{user}` in: {why}", self.peer)))
@@ -165,7 +224,14 @@ impl<S: Wire> Broker<S> {
     /// No answer, or none that makes sense.
     pub async fn metadata(&mut self) -> Result<Metadata, Failure> {
         // All topics: an array of length -1. Then: no creation.
-        let answer = self.ask(METADATA, &[0xff, 0xff, 0xff, 0xff, 0]).await?;
+        let answer = self.ask(METADATA, &[0xff, 0xff, 0xff, 0xff, 0]).await;
+        let answer = answer.map_err(|failure| match self.anonymous && failure.class == Class::Rubbish {
+            true => Failure::denied(format!(
+                "{} hangs up on us, who have not logged in: give `user` and `password` if it wants SASL",
+                self.peer
+            )),
+            false => failure,
+        })?;
         read_metadata(&mut Reader(&answer)).ok_or_else(|| self.odd("metadata"))
     }
 
@@ -233,6 +299,9 @@ impl<S: Wire> Broker<S> {
         sent.await.map_err(|why| Failure::of_talk(&why, &self.peer, self.heard))?;
         let mut size = [0; 4];
         self.read_exact(&mut size).await?;
+        if failure::is_tls(&size) {
+            return Err(Failure::rubbish(format!("{} speaks TLS: add `tls`", self.peer)));
+        }
         let size = u32::from_be_bytes(size) as usize;
         if !(4..=FRAME_BYTES_MAX).contains(&size) {
             return Err(self.odd("what is no answer"));
@@ -369,6 +438,14 @@ impl<'a> Reader<'a> {
         match usize::try_from(self.i16()?) {
             Err(_) => Some(String::new()),
             Ok(size) => Some(String::from_utf8_lossy(self.take(size)?).into_owned()),
+        }
+    }
+
+    /// Bytes; none are as many as are absent.
+    fn bytes(&mut self) -> Option<Vec<u8>> {
+        match usize::try_from(self.i32()?) {
+            Err(_) => Some(Vec::new()),
+            Ok(size) => self.take(size).map(<[u8]>::to_vec),
         }
     }
 

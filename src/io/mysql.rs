@@ -158,7 +158,13 @@ impl Session {
                 version: greeting.version.clone(),
             };
         }
+        let tls_left_out = trusted.is_none() && greeting.flags & SSL != 0;
         match deadline.bound(session.log_in(login, flags, greeting, password.as_ref())).await {
+            // MariaDB with `require_secure_transport`, or a user who must come over TLS.
+            Ok(Err(mut denied)) if tls_left_out && denied.code == Some(1045) => {
+                denied.failure.words += "; it offers TLS, and may want it: add `tls`";
+                Err(denied)
+            }
             Ok(done) => done.map(|()| session),
             Err(_) => Err(contact.silence().into()),
         }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::stream::{Wire, metered, secured, talk};
 use super::{Close, Contact, Failure, Net, TrustFiles, read_secret};
-use crate::base::SecretRef;
+use crate::base::{Secret, SecretRef};
 use crate::config::HostPort;
 
 /// Bytes that one connection may send us. `INFO` has some 6 kB, more with many replicas.
@@ -87,10 +87,12 @@ pub async fn ask(
         wire.write_all(&request).await.map_err(failed)?;
         wire.flush().await.map_err(failed)?;
         let mut reader = BufReader::new(wire);
-        if password.is_some() {
+        if let Some(password) = &password {
             match read(&mut reader, peer, DEPTH_MAX).await? {
                 Reply::Text(word) if word == "OK" => {}
-                Reply::Error(words) => return Err(Failure::denied(format!("{peer} says: {words}"))),
+                Reply::Error(words) => {
+                    return Err(Failure::denied(format!("{peer} says: {}", without(&words, password))));
+                }
                 _ => return Err(odd(peer)),
             }
         }
@@ -111,6 +113,15 @@ pub async fn ask(
         contact.heard_at(moment);
     }
     asked.unwrap_or_else(|_| Err(contact.silence()))
+}
+
+/// A server that does not know `AUTH` (a Sentinel before 5.0.1, `rename-command`) says what it does not
+/// know, with the words behind it, of which the password is one.
+fn without(words: &str, password: &Secret) -> String {
+    match words.contains(password.reveal()) {
+        true => "it does not know AUTH, or not so many words behind it".to_owned(),
+        false => words.to_owned(),
+    }
 }
 
 /// It knows us not, or has no room for us.

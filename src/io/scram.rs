@@ -33,6 +33,8 @@ pub(super) enum Hash {
     Sha1,
     /// SCRAM-SHA-256.
     Sha256,
+    /// SCRAM-SHA-512.
+    Sha512,
 }
 
 impl Hash {
@@ -40,6 +42,7 @@ impl Hash {
         match self {
             Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => hmac::HMAC_SHA256,
+            Self::Sha512 => hmac::HMAC_SHA512,
         }
     }
 
@@ -47,6 +50,7 @@ impl Hash {
         match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,
+            Self::Sha512 => &digest::SHA512,
         }
     }
 
@@ -54,6 +58,7 @@ impl Hash {
         match self {
             Self::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Self::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         }
     }
 }
@@ -198,6 +203,19 @@ mod tests {
         let wrong = scram.answer(&first, "pencils").unwrap();
         assert!(!wrong.is_answered_by("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="));
         assert!(!wrong.is_answered_by("e=other-error") && !wrong.is_answered_by(""));
+    }
+
+    #[test]
+    fn the_same_with_sha_512() {
+        // As Python's `hashlib` and `hmac` have it; no RFC has an example.
+        let scram = Scram::with_nonce(Hash::Sha512, "user", "rOprNGfwEbeRWgbNEkqO".to_owned());
+        let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let first = format!("r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+        let proof = scram.answer(&first, "pencil").unwrap();
+        let p = "gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==";
+        assert_eq!(proof.last, format!("c=biws,r={nonce},p={p}"));
+        let v = "ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==";
+        assert!(proof.is_answered_by(&format!("v={v}")) && !proof.is_answered_by("v=AAAA"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use super::{Close, Contact, Failure, Net, TrustFiles};
 use crate::config::HostPort;
@@ -47,12 +48,44 @@ impl<'a> Wire<'a> {
         Ok(Self { stream, to, heard: Vec::new(), taken: 0, bytes_max })
     }
 
+    /// Goes on over TLS, the server's name verified, with a server that has spoken first.
+    ///
+    /// # Errors
+    /// TLS fails, or not in time.
+    pub async fn secure(
+        mut self,
+        contact: &mut Contact,
+        net: &Net,
+        trust: &TrustFiles,
+    ) -> Result<Self, Failure> {
+        // Whatever stands behind the last word in clear text may be anybody's, and must not be taken
+        // for the server's afterwards (CVE-2011-0411 and its kin).
+        if self.taken < self.heard.len() {
+            return Err(Failure::rubbish(format!("{} talks on where TLS should begin", self.to)));
+        }
+        let trust = net.trust(trust, contact.deadline()).await?;
+        let name = ServerName::try_from(self.to.host.clone())
+            .map_err(|_| Failure::unmeasured(format!("{} has no name for TLS", self.to)))?;
+        let connecting = TlsConnector::from(trust.config()).connect(name, self.stream);
+        let secured = contact.bound(connecting).await?;
+        let secured =
+            secured.map_err(|error| Failure::of_talk(&error, format!("{} (TLS)", self.to), false))?;
+        contact.phases.secured = Some(contact.took());
+        self.stream = Box::new(secured);
+        Ok(self)
+    }
+
     /// Sends bytes.
     ///
     /// # Errors
     /// The connection is gone, or the budget used up.
     pub async fn send(&mut self, contact: &Contact, bytes: &[u8]) -> Result<(), Failure> {
-        let sent = contact.bound(self.stream.write_all(bytes)).await?;
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            // Under TLS what is written may still wait for the socket.
+            self.stream.flush().await
+        };
+        let sent = contact.bound(sending).await?;
         sent.map_err(|error| Failure::of_talk(&error, self.to, !self.heard.is_empty()))
     }
 

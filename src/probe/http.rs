@@ -4,6 +4,8 @@
 //! hop is a request of its own within the one deadline; credentials and the pinned address stay
 //! with the origin that they were written for.
 
+use std::borrow::Cow;
+
 use hyper::body::Bytes;
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue as Value, LOCATION,
@@ -23,7 +25,7 @@ pub(super) async fn probe(net: &Net, check: &HttpCheck, contact: &mut Contact) -
 
 async fn follow(net: &Net, check: &HttpCheck, contact: &mut Contact) -> Result<Finding, Failure> {
     let mut hop =
-        Hop { url: check.url.clone(), method: method(check.method), body: check.body.clone().into() };
+        Hop { url: Cow::Borrowed(&check.url), method: method(check.method), body: check.body.clone().into() };
     let mut way = Vec::new();
     loop {
         let answer = ask(net, check, &hop, contact).await.map_err(|failure| along(&way, failure))?;
@@ -57,8 +59,8 @@ async fn follow(net: &Net, check: &HttpCheck, contact: &mut Contact) -> Result<F
 }
 
 /// One request on the way.
-struct Hop {
-    url: Url,
+struct Hop<'a> {
+    url: Cow<'a, Url>,
     method: Method,
     body: Bytes,
 }
@@ -76,7 +78,7 @@ fn method(method: HttpMethod) -> Method {
 }
 
 /// Where a redirect leads (RFC 9110 §15.4).
-fn next(hop: &Hop, answer: &Answer) -> Result<Hop, String> {
+fn next(hop: &Hop<'_>, answer: &Answer) -> Result<Hop<'static>, String> {
     let location = answer.headers.get(LOCATION).ok_or("without a target to follow")?;
     let text = location.to_str().map_err(|_| "to what is not a URL")?;
     let at = shown(text.as_bytes());
@@ -97,14 +99,15 @@ fn next(hop: &Hop, answer: &Answer) -> Result<Hop, String> {
         StatusCode::SEE_OTHER => hop.method == Method::HEAD,
         _ => hop.method != Method::POST,
     };
+    let url = Cow::Owned(url);
     Ok(match keeps {
         true => Hop { url, method: hop.method.clone(), body: hop.body.clone() },
         false => Hop { url, method: Method::GET, body: Bytes::new() },
     })
 }
 
-async fn ask(net: &Net, check: &HttpCheck, hop: &Hop, contact: &mut Contact) -> Result<Answer, Failure> {
-    let at_home = hop.url == check.url || hop.url.origin() == check.url.origin();
+async fn ask(net: &Net, check: &HttpCheck, hop: &Hop<'_>, contact: &mut Contact) -> Result<Answer, Failure> {
+    let at_home = *hop.url == check.url || hop.url.origin() == check.url.origin();
     // Who we are is none of a stranger's business.
     let trust = TrustFiles { ca: check.ca.clone(), identity: check.identity.clone().filter(|_| at_home) };
     let headers = headers(check, contact, at_home).await?;

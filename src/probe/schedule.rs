@@ -244,7 +244,7 @@ impl Running {
 
     fn start_due(&mut self) {
         let now = Clock.mono();
-        while self.table.next_due().is_some_and(|due| due <= now) {
+        while self.table.is_due(now) {
             if self.in_flight >= IN_FLIGHT_MAX {
                 if !self.held_up {
                     counter!("pointsman_probe_limit_hits_total").increment(1);

@@ -23,6 +23,11 @@ const FIRST_ROUND_EACH: Duration = Duration::from_micros(200);
 const FIRST_ROUND_MAX: Duration = Duration::from_secs(3);
 /// The first gap is at least this part of the interval.
 const FIRST_GAP_MIN: f64 = 0.1;
+/// Targets that are due so soon after another are probed with it: to be woken up for each of
+/// thousands costs more than some of them take. At most this part of the interval early …
+const EARLY: u32 = 50;
+/// … and at most so much. Too short for a herd: it is a fraction of what a round trip may take.
+const EARLY_MAX: Duration = Duration::from_millis(20);
 
 /// How often a target is probed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +35,12 @@ pub(super) struct Pace {
     pub(super) interval: Duration,
     /// By how much a gap may be shorter, but the first.
     pub(super) jitter: Duration,
+}
+
+impl Pace {
+    fn early(self) -> Duration {
+        (self.interval / EARLY).min(EARLY_MAX)
+    }
 }
 
 /// A target's place in the table.
@@ -88,10 +99,19 @@ impl Timetable {
         self.waiting.peek().map(|Reverse((due, _))| *due)
     }
 
+    /// Whether a target is due, or as good as that.
+    pub(super) fn is_due(&self, now: Mono) -> bool {
+        self.waiting.peek().is_some_and(|Reverse((due, slot))| *due <= now + self.targets[*slot].pace.early())
+    }
+
     /// Takes the target that has been due longest. It waits again after [`Timetable::done`].
     pub(super) fn take_due(&mut self, now: Mono) -> Option<Slot> {
-        self.next_due().filter(|due| *due <= now)?;
-        let Reverse((_, slot)) = self.waiting.pop()?;
+        if !self.is_due(now) {
+            return None;
+        }
+        let Reverse((due, slot)) = self.waiting.pop()?;
+        // One that comes early is due so much earlier next time, too: no gap is ever longer.
+        self.targets[slot].due = due.min(now);
         Some(slot)
     }
 
@@ -137,9 +157,11 @@ mod tests {
         let (mut starts, mut now, mut rng) = (Vec::new(), from, rng());
         while let Some(due) = table.next_due().filter(|due| *due < until) {
             now = now.max(due);
-            let slot = table.take_due(now).unwrap();
-            starts.push((now, slot));
-            table.done(slot, now + takes, &mut rng);
+            let taken: Vec<Slot> = std::iter::from_fn(|| table.take_due(now)).collect();
+            for slot in taken {
+                starts.push((now, slot));
+                table.done(slot, now + takes, &mut rng);
+            }
         }
         starts
     }
@@ -188,6 +210,24 @@ mod tests {
             assert!(shortest >= least - 1e-6 && longest <= 5.0 + 1e-6, "{jitter:?}: {shortest} {longest}");
             // All of the room is used.
             assert!(shortest < least + 0.1 && longest > 4.9, "{jitter:?}: {shortest} {longest}");
+        }
+    }
+
+    #[test]
+    fn those_due_nearly_together_are_probed_together_and_never_late() {
+        let pace = Pace { interval: SECOND, jitter: Duration::ZERO };
+        let mut table = Timetable::new((0..4_000).map(|_| (pace, None)), Mono::default(), &mut rng());
+        let starts = run(&mut table, Mono::default(), Mono(SECOND * 60), Duration::ZERO);
+        let late = starts.iter().filter(|(at, _)| *at >= Mono(SECOND * 50));
+        let mut wakes = std::collections::BTreeMap::<Mono, usize>::new();
+        late.for_each(|(at, _)| *wakes.entry(*at).or_default() += 1);
+        assert!((450..=500).contains(&wakes.len()), "woken up {} times in 10 s", wakes.len());
+        assert!(wakes.values().all(|probed| *probed < 200), "{wakes:?}");
+        let mut last = vec![None; 4_000];
+        for (at, slot) in starts {
+            if let Some(before) = last[slot].replace(at) {
+                assert!(at.since(before) <= SECOND, "target {slot} waited {:?}", at.since(before));
+            }
         }
     }
 

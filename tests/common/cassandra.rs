@@ -7,7 +7,7 @@ use std::time::Duration;
 use pointsman::base::Secret;
 use pointsman::config::{HostPort, Level};
 use pointsman::io::cql::{Answer, Login, Target, log_in};
-use pointsman::io::{Contact, Net as Out};
+use pointsman::io::{Contact, Net as Out, TrustFiles};
 use rustix::process::Signal;
 
 use super::net::Net;
@@ -30,6 +30,8 @@ pub struct Cassandra {
     jars: PathBuf,
     scratch: Scratch,
     datacenters: Vec<usize>,
+    more: String,
+    trust: Option<TrustFiles>,
 }
 
 impl Cassandra {
@@ -37,6 +39,16 @@ impl Cassandra {
     /// keyspaces `orders` and `pointsman` with three replicas, or as many as there are nodes, in
     /// each datacenter. `None`: something is missing.
     pub fn start(net: &Net, datacenters: &[usize]) -> Option<Self> {
+        Self::start_with(net, datacenters, "", None)
+    }
+
+    /// The same with more in its configuration, talked to over TLS where somebody is trusted.
+    pub fn start_with(
+        net: &Net,
+        datacenters: &[usize],
+        more: &str,
+        trust: Option<TrustFiles>,
+    ) -> Option<Self> {
         let java = find("java", "openjdk-17-jre-headless", &[])?;
         let version = Command::new(&java).arg("-version").output().unwrap();
         let version = String::from_utf8_lossy(&version.stderr).into_owned();
@@ -50,6 +62,8 @@ impl Cassandra {
             jars: maven::jars("cassandra/pom.xml", &format!("cassandra-{VERSION}"))?,
             scratch: Scratch::new("cassandra"),
             datacenters: datacenters.to_vec(),
+            more: more.to_owned(),
+            trust,
         };
         for n in 0..datacenters.len() {
             cassandra.configure(net, n);
@@ -150,7 +164,8 @@ key_cache_size: 4MiB
 commitlog_total_space: 64MiB
 commitlog_segment_size: 8MiB
 auto_snapshot: false
-",
+{more}",
+            more = self.more,
             seed = net.address(0),
         );
         std::fs::write(home.join("cassandra.yaml"), text).unwrap();
@@ -232,10 +247,10 @@ auto_snapshot: false
     pub fn ask(&self, net: &Net, n: usize, who: (&str, &str), what: &str, level: Level) -> Option<Answer> {
         let address = HostPort { host: net.address(n), port: PORT };
         let (user, password) = (who.0.to_owned(), Secret::new(who.1.to_owned()));
-        let what = what.to_owned();
+        let (what, trust) = (what.to_owned(), self.trust.clone());
         let asking = net.within(n, async move {
             let contact = &mut Contact::new(Duration::from_secs(15));
-            let target = Target { address: &address, tls: None, plain: Some((&user, &password)) };
+            let target = Target { address: &address, tls: trust.as_ref(), plain: Some((&user, &password)) };
             match log_in(contact, &Out::new(), target).await {
                 Ok(Login::In(mut session)) => session.ask(contact, &[(&what, level)]).await.ok()?.pop(),
                 _ => None,

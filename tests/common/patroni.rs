@@ -14,6 +14,8 @@ pub struct Patroni {
     etcd: PathBuf,
     patroni: PathBuf,
     hosts: usize,
+    /// More of the REST API's configuration.
+    pub rest: String,
 }
 
 impl Patroni {
@@ -25,6 +27,7 @@ impl Patroni {
             etcd: find("etcd", "etcd-server", &[])?,
             patroni: find("patroni", "patroni", &[])?,
             hosts,
+            rest: String::new(),
         })
     }
 
@@ -34,7 +37,7 @@ impl Patroni {
         format!(
             "scope: shop
 name: n{host}
-restapi: {{listen: \"{address}:8008\", connect_address: \"{address}:8008\"}}
+restapi: {{listen: \"{address}:8008\", connect_address: \"{address}:8008\"{rest}}}
 etcd3: {{hosts: [{stores}]}}
 bootstrap:
   dcs:
@@ -57,6 +60,7 @@ postgresql:
   parameters: {{unix_socket_directories: {own}}}
 ",
             stores = stores.join(", "),
+            rest = self.rest,
         )
     }
 }

@@ -75,6 +75,28 @@ cluster.fault_detection.leader_check.retry_count: 2
         std::fs::write(directory.join("log4j2.properties"), log).unwrap();
     }
 
+    /// The same with the plugin that wants TLS and users.
+    pub fn secured_home(self) -> Option<PathBuf> {
+        let (plain, home) = (self.home()?, cache().join(format!("{}-{}-secured", self.name, self.version)));
+        if home.join("complete").exists() {
+            return Some(home);
+        }
+        let jar = find("jar", "default-jdk-headless", &[])?;
+        let plugin = home.join("plugins").join(format!("{}-security", self.name));
+        std::fs::create_dir_all(&plugin).unwrap();
+        let scratch = Scratch::new("search-security");
+        maven::fetch(&format!("search/{}-security.xml", self.name), scratch.path())?;
+        for zip in std::fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            let unpacked = Command::new(&jar).current_dir(&plugin).arg("xf").arg(zip).status().unwrap();
+            assert!(unpacked.success());
+        }
+        for part in ["lib", "modules", "start"] {
+            let _ = std::os::unix::fs::symlink(plain.join(part), home.join(part));
+        }
+        std::fs::write(home.join("complete"), "").unwrap();
+        Some(home)
+    }
+
     /// Its classes, and the one that starts it, as a distribution has them.
     fn home(self) -> Option<PathBuf> {
         let Self { name, version, .. } = self;

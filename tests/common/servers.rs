@@ -94,7 +94,13 @@ pub fn certificates(directory: &Path) -> Certificates {
 
 /// The same, with the end of the server's certificate given.
 pub fn certificates_until(directory: &Path, (year, month, day): (i32, u8, u8)) -> Certificates {
+    certificates_by(directory, (year, month, day), "rcgen self signed cert")
+}
+
+/// The same, by a CA of this name.
+pub fn certificates_by(directory: &Path, (year, month, day): (i32, u8, u8), by: &str) -> Certificates {
     let mut ca = CertificateParams::new(Vec::<String>::new()).unwrap();
+    ca.distinguished_name.push(DnType::CommonName, by);
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().unwrap();
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();

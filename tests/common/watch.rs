@@ -46,13 +46,25 @@ impl Watch {
     /// `never`.
     #[track_caller]
     pub fn until(&mut self, wanted: Standing, never: &[Standing], within: Duration) -> (Round, Judgement) {
+        self.until_so(wanted, never, within, |_, _| true)
+    }
+
+    /// The same, of which this holds too.
+    #[track_caller]
+    pub fn until_so(
+        &mut self,
+        wanted: Standing,
+        never: &[Standing],
+        within: Duration,
+        so: impl Fn(&Round, &Judgement) -> bool,
+    ) -> (Round, Judgement) {
         let started = now();
         loop {
             let next = self.rounds.recv_timeout(Duration::from_secs(15)).expect("rounds go on");
             self.seen.push(next.clone());
             let verdict = next.1.verdict;
             assert!(!never.contains(&verdict), "never {verdict:?}: {}", self.story());
-            if verdict == wanted {
+            if verdict == wanted && so(&next.0, &next.1) {
                 return next;
             }
             assert!(now() - started < within, "not {wanted:?} within {within:?}: {}", self.story());

@@ -311,14 +311,42 @@ pub struct RabbitmqPublish {
 /// How to talk to Kafka.
 #[derive(Clone, Debug, Default)]
 pub struct KafkaOptions {
-    /// Whom to trust over TLS; user and password for SASL/PLAIN.
+    /// Whom to trust over TLS; user and password for SASL.
     pub access: Access,
+    /// How the password is shown, or proved.
+    pub mechanism: KafkaMechanism,
     /// Over TLS.
     pub tls: bool,
     /// Only these topics; a name that ends in `*` stands for all that begin so.
     pub topics: Vec<String>,
     /// How many of their partitions may be lost.
     pub parts_lost_max: LostMax,
+}
+
+/// How somebody logs in to Kafka.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+pub enum KafkaMechanism {
+    /// SASL/PLAIN: the password itself.
+    #[default]
+    #[serde(rename = "plain")]
+    Plain,
+    /// SASL/SCRAM-SHA-256.
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
+    /// SASL/SCRAM-SHA-512.
+    #[serde(rename = "scram_sha_512")]
+    ScramSha512,
+}
+
+impl KafkaMechanism {
+    /// As SASL's registry has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 /// How to talk to Vault.
@@ -417,6 +445,21 @@ pub struct NatsPublish {
     pub password: Option<SecretRef>,
     /// A token instead.
     pub token: Option<SecretRef>,
+    /// Whether TLS is spoken there, trusting whom the monitoring port's TLS trusts.
+    pub tls: NatsTls,
+}
+
+/// When TLS begins on a client port of NATS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NatsTls {
+    /// Never.
+    #[default]
+    None,
+    /// Once the server has introduced itself, in clear text.
+    AfterInfo,
+    /// With the first byte (`handshake_first`).
+    First,
 }
 
 /// How to ask a system that we know nothing of but this.

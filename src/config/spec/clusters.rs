@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::Span;
 use crate::base::SecretRef;
 use crate::config::model::{
-    CanaryMethod, ExitCodes, Level, LostMax, MongodbMechanism, SilentMeans, UnreachableWriter,
+    CanaryMethod, ExitCodes, KafkaMechanism, Level, LostMax, MongodbMechanism, NatsTls, SilentMeans,
+    UnreachableWriter,
 };
 use crate::config::read::{Beside, Entries, Placed};
 use crate::config::yaml::Node;
@@ -109,6 +110,8 @@ pub struct NatsPublish {
     pub user: Option<String>,
     pub password: Option<SecretRef>,
     pub token: Option<SecretRef>,
+    #[serde(default)]
+    pub tls: NatsTls,
 }
 
 #[derive(Deserialize, Debug)]
@@ -202,6 +205,7 @@ pub struct RabbitmqPublish {
 pub struct Kafka {
     pub user: Option<String>,
     pub password: Option<Placed<SecretRef>>,
+    pub mechanism: Option<Placed<KafkaMechanism>>,
     pub tls: Option<Tls>,
     #[serde(default)]
     pub topics: Vec<Placed<String>>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::cluster::{Facts, Part, RaftFacts, Scope, Shards};
 use crate::config::{Credential, HostPort, KafkaOptions};
-use crate::io::kafka::{Broker, METADATA_TOPIC, Metadata, Quorum, Target, Topic, Voter};
+use crate::io::kafka::{Broker, Login, METADATA_TOPIC, Metadata, Quorum, Target, Topic, Voter};
 use crate::io::{Class, Contact, Failure, Net, TrustFiles, read_secret};
 
 /// A voter that has not fetched for longer does not follow: the leader itself gives up on a
@@ -40,7 +40,7 @@ pub(super) async fn status(
     let target = Target {
         address,
         tls: options.tls.then_some(&trust),
-        plain: login.as_ref().map(|(user, password)| (*user, password)),
+        login: login.as_ref().map(|(user, password)| Login { mechanism: options.mechanism, user, password }),
     };
     let mut broker = Broker::connect(contact, net, target).await?;
     let metadata = contact.bound(broker.metadata()).await??;
@@ -57,6 +57,15 @@ pub(super) async fn status(
         Err(failure) if failure.class == Class::Silent => None,
         Err(failure) => return Err(failure),
     };
+    // The list of all topics leaves out, without a word, those that we may not see. A broker that
+    // knows of no leader may not know of them yet.
+    let led = quorum.as_ref().is_some_and(|quorum| quorum.leader >= 0);
+    if led && topics.is_empty() && !options.topics.is_empty() {
+        return Err(Failure::denied(format!(
+            "{address} shows us no topic `{}`: there is none, or we may not `Describe` it",
+            options.topics.join("`, `")
+        )));
+    }
     Ok(Facts::Raft(facts(address, &metadata, &topics, &min_isr, quorum.as_ref())))
 }
 

@@ -19,10 +19,10 @@ use serde::Deserialize;
 use super::api::Api;
 use super::unanswered;
 use crate::cluster::{Facts, LinearizableResult, Part, RaftFacts, Scope, Shards};
-use crate::config::{HostPort, NatsOptions, NatsPublish};
+use crate::config::{HostPort, NatsOptions, NatsPublish, NatsTls};
 use crate::io::http::authority;
 use crate::io::wire::Wire;
-use crate::io::{Contact, Failure, Net, read_secret};
+use crate::io::{Contact, Failure, Net, TrustFiles, read_secret};
 
 /// `/jsz` has a kilobyte for each stream that a server keeps; the others are small.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -213,38 +213,72 @@ pub(super) async fn linearizable(net: &Net, options: &NatsOptions, url: &Url) ->
     };
     let to = HostPort { host: place.host, port: publish.port };
     let mut contact = Contact::new(options.linearizable_timeout);
-    match acknowledged(&mut contact, net, publish, &to).await {
+    let wire = match log_in(&mut contact, net, options, publish, &to).await {
+        Ok(wire) => wire,
+        // Not even asked: a port that says nothing, or not to us, does not tell of a quorum.
+        Err(failure) => return LinearizableResult::Unmeasured(failure.words),
+    };
+    match acknowledged(&mut contact, wire, publish, &to).await {
         Ok(result) => result,
         Err(failure) => unanswered(failure, &contact),
     }
 }
 
 /// The client protocol (NATS, "Client Protocol"): a few lines of text.
-async fn acknowledged(
+async fn log_in<'a>(
     contact: &mut Contact,
     net: &Net,
+    options: &NatsOptions,
     publish: &NatsPublish,
-    to: &HostPort,
-) -> Result<LinearizableResult, Failure> {
-    const PAYLOAD: &str = "pointsman";
+    to: &'a HostPort,
+) -> Result<Wire<'a>, Failure> {
     let login = login(publish, contact).await?;
-    let mut wire = Wire::open(contact, net, to, None, TALK_BYTES_MAX).await?;
+    let trust = TrustFiles { ca: options.access.ca.clone(), identity: options.access.identity.clone() };
+    let first = (publish.tls == NatsTls::First).then_some(&trust);
+    let mut wire = Wire::open(contact, net, to, first, TALK_BYTES_MAX).await?;
     let info = wire.line(contact).await?;
     let Some(info) = info.strip_prefix("INFO ") else {
         return Err(Failure::rubbish(format!("{to} answers what is not the NATS protocol")));
     };
     let info: Info = serde_json::from_str(info)
         .map_err(|why| Failure::rubbish(format!("{to} introduces itself with what is no JSON: {why}")))?;
-    if info.tls_required {
-        return Err(Failure::unmeasured(format!(
-            "{to} wants TLS on its client port, which is not spoken here"
-        )));
+    match publish.tls {
+        NatsTls::None if info.tls_required => {
+            return Err(Failure::denied(format!("{to} wants TLS: add `tls: after_info` to `publish`")));
+        }
+        // Nobody gets our password because he leaves a word out.
+        NatsTls::AfterInfo if !info.tls_required && !info.tls_available => {
+            return Err(Failure::denied(format!("{to} offers no TLS, and `publish` wants it")));
+        }
+        NatsTls::AfterInfo => wire = wire.secure(contact, net, &trust).await?,
+        NatsTls::None | NatsTls::First => {}
     }
+    wire.send(contact, format!("CONNECT {login}\r\nPING\r\n").as_bytes()).await?;
+    for _ in 0..LINES_MAX {
+        let line = wire.line(contact).await?;
+        match line.split_whitespace().next() {
+            Some("PONG") => return Ok(wire),
+            Some("PING") => wire.send(contact, b"PONG\r\n").await?,
+            Some("-ERR") => return Err(Failure::denied(format!("{to} says: {line}"))),
+            _ => {}
+        }
+    }
+    Err(talks_on(to))
+}
+
+fn talks_on(to: &HostPort) -> Failure {
+    Failure::rubbish(format!("{to} talks on and does not answer"))
+}
+
+async fn acknowledged(
+    contact: &mut Contact,
+    mut wire: Wire<'_>,
+    publish: &NatsPublish,
+    to: &HostPort,
+) -> Result<LinearizableResult, Failure> {
+    const PAYLOAD: &str = "pointsman";
     let (subject, inbox) = (&publish.subject, format!("_INBOX.pointsman.{:016x}", fastrand::u64(..)));
-    let talk = format!(
-        "CONNECT {login}\r\nSUB {inbox} 1\r\nPUB {subject} {inbox} {}\r\n{PAYLOAD}\r\nPING\r\n",
-        PAYLOAD.len()
-    );
+    let talk = format!("SUB {inbox} 1\r\nPUB {subject} {inbox} {}\r\n{PAYLOAD}\r\nPING\r\n", PAYLOAD.len());
     wire.send(contact, talk.as_bytes()).await?;
     for _ in 0..LINES_MAX {
         let line = wire.line(contact).await?;
@@ -264,13 +298,15 @@ async fn acknowledged(
             _ => {}
         }
     }
-    Err(Failure::rubbish(format!("{to} talks on and acknowledges nothing")))
+    Err(talks_on(to))
 }
 
 #[derive(Deserialize, Debug)]
 struct Info {
     #[serde(default)]
     tls_required: bool,
+    #[serde(default)]
+    tls_available: bool,
 }
 
 /// What a stream says to a message.

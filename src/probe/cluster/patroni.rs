@@ -16,13 +16,15 @@ use serde::Deserialize;
 use super::api::Api;
 use crate::cluster::{Facts, PatroniFacts, PatroniMember};
 use crate::config::PatroniOptions;
-use crate::io::http::{Answer, authority};
+use crate::io::http::authority;
 use crate::io::{Contact, Failure, Net};
 
 /// A status of a leader lists its standbys, some 200 bytes each.
 const BODY_BYTES_MAX: usize = 128 * 1024;
 /// Members of a cluster that are looked at.
 const MEMBERS_MAX: usize = 64;
+/// What a copy that is being made calls itself, unless it is told another name.
+const COPYING: &str = "pg_basebackup";
 
 /// What a member says of itself and, if it leads, of the others.
 pub(super) async fn status(
@@ -36,43 +38,42 @@ pub(super) async fn status(
     let mut contact = Contact::new(timeout);
     let answer = api.get(&mut contact, "/patroni").await?;
     let own: Own = api.json(&answer)?;
-    let mut facts = facts(own).ok_or_else(|| api.odd(&answer))?;
-    if facts.primary && facts.running {
+    let leads = own.is_primary() && own.is_running();
+    let cluster = match leads {
         // Only whom it can ask: without the store it answers with an error, or too late.
-        let answer = api.get(&mut contact, "/cluster").await;
-        facts.members = answer.ok().and_then(|answer| members(&api, &answer)).unwrap_or_default();
-    }
-    Ok(Facts::Patroni(facts))
+        true => api.get(&mut contact, "/cluster").await.ok().and_then(|answer| api.json(&answer).ok()),
+        false => None,
+    };
+    facts(own, cluster).map(Facts::Patroni).ok_or_else(|| api.odd(&answer))
 }
 
-fn facts(own: Own) -> Option<PatroniFacts> {
-    let Own { state, role, timeline, xlog, replication, pause, .. } = own;
+fn facts(own: Own, cluster: Option<Cluster>) -> Option<PatroniFacts> {
+    let (primary, running) = (own.is_primary(), own.is_running());
+    let Own { state, timeline, xlog, replication, pause, .. } = own;
     // Without its own block it is some other JSON API.
     own.patroni?;
-    let streaming = replication.iter().filter(|standby| standby.state == "streaming").count();
+    let listed = cluster.map_or_else(Vec::new, |cluster| cluster.members);
+    // While a replica is being copied its copy streams, too: it can take nothing over yet, and may
+    // never come to.
+    let copied = |name: &str| listed.iter().any(|member| member.name == name && !member.is_running());
+    let streaming = replication.iter().filter(|standby| {
+        standby.state == "streaming"
+            && standby.application_name != COPYING
+            && !copied(&standby.application_name)
+    });
     Some(PatroniFacts {
-        primary: matches!(role.as_str(), "master" | "primary" | "leader" | "standby_leader"),
-        running: state == "running",
+        primary,
+        running,
         state,
         unlocked: own.cluster_unlocked,
         failsafe: own.failsafe_mode_is_active,
         paused: pause,
         system: own.database_system_identifier.unwrap_or_default(),
         timeline: timeline.unwrap_or(0),
-        streaming,
+        streaming: streaming.count(),
         position: xlog.map_or(0, |xlog| xlog.location.or(xlog.replayed_location).unwrap_or(0)),
-        members: Vec::new(),
+        members: listed.iter().take(MEMBERS_MAX).filter_map(Listed::member).collect(),
     })
-}
-
-fn members(api: &Api<'_>, answer: &Answer) -> Option<Vec<PatroniMember>> {
-    let cluster: Cluster = api.json(answer).ok()?;
-    let members = cluster.members.into_iter().take(MEMBERS_MAX).filter_map(|member| {
-        let place = authority(&member.api_url.parse().ok()?)?.to_string();
-        let running = matches!(member.state.as_str(), "running" | "streaming");
-        Some(PatroniMember { place, running })
-    });
-    Some(members.collect())
 }
 
 /// `GET /patroni`.
@@ -94,6 +95,16 @@ struct Own {
     patroni: Option<serde_json::Value>,
 }
 
+impl Own {
+    fn is_primary(&self) -> bool {
+        matches!(self.role.as_str(), "master" | "primary" | "leader" | "standby_leader")
+    }
+
+    fn is_running(&self) -> bool {
+        self.state == "running"
+    }
+}
+
 #[derive(Deserialize, Debug)]
 struct Xlog {
     location: Option<u64>,
@@ -102,6 +113,8 @@ struct Xlog {
 
 #[derive(Deserialize, Debug)]
 struct Standby {
+    #[serde(default)]
+    application_name: String,
     #[serde(default)]
     state: String,
 }
@@ -115,9 +128,22 @@ struct Cluster {
 #[derive(Deserialize, Debug)]
 struct Listed {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     state: String,
     #[serde(default)]
     api_url: String,
+}
+
+impl Listed {
+    fn is_running(&self) -> bool {
+        matches!(self.state.as_str(), "running" | "streaming")
+    }
+
+    fn member(&self) -> Option<PatroniMember> {
+        let place = authority(&self.api_url.parse().ok()?)?.to_string();
+        Some(PatroniMember { place, running: self.is_running() })
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +151,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> PatroniFacts {
-        facts(serde_json::from_str(text).unwrap()).unwrap()
+        facts(serde_json::from_str(text).unwrap(), None).unwrap()
     }
 
     #[test]
@@ -166,6 +192,28 @@ mod tests {
         assert!(facts.primary && facts.running && facts.failsafe && facts.paused);
         assert_eq!((facts.streaming, facts.position), (1, 67_249_200));
         let other: Own = serde_json::from_str(r#"{"state": "running", "role": "master"}"#).unwrap();
-        assert!(super::facts(other).is_none(), "some other API");
+        assert!(super::facts(other, None).is_none(), "some other API");
+    }
+
+    #[test]
+    fn a_copy_that_is_being_made_is_no_replica() {
+        let text = r#"{"state": "running", "role": "master", "timeline": 1, "patroni": {},
+            "replication": [{"application_name": "n1", "state": "backup"},
+                            {"application_name": "n1", "state": "streaming"},
+                            {"application_name": "pg_basebackup", "state": "streaming"},
+                            {"application_name": "n3", "state": "streaming"}]}"#;
+        let cluster = |state: &str| {
+            let text = format!(
+                r#"{{"members": [{{"name": "n1", "state": "{state}", "api_url": "http://10.0.0.1:8008/patroni"}},
+                                {{"name": "n2", "state": "running", "api_url": "http://10.0.0.2:8008/patroni"}}]}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let facts = |state| facts(serde_json::from_str(text).unwrap(), Some(cluster(state))).unwrap();
+        let copying = facts("creating replica");
+        assert_eq!((copying.streaming, copying.members[0].running), (1, false));
+        assert_eq!(facts("streaming").streaming, 2);
+        // Without the store's word only the name tells.
+        assert_eq!(parse(text).streaming, 2);
     }
 }

@@ -31,13 +31,18 @@ impl Binder<'_> {
             }
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => {
-                self.mistakes.error(&name.place, "SASL/PLAIN needs both `user` and `password`");
+                self.mistakes.error(&name.place, "a login needs both `user` and `password`");
                 None
             }
         };
+        if let Some(mechanism) = own.mechanism.as_ref().filter(|_| access.credential.is_none()) {
+            self.mistakes
+                .error(&mechanism.place, "a mechanism for nobody: `user` and `password` are missing");
+        }
         self.beginnings(&own.topics);
         let options = KafkaOptions {
             access,
+            mechanism: own.mechanism.map(|mechanism| mechanism.value).unwrap_or_default(),
             tls,
             topics: own.topics.into_iter().map(|pattern| pattern.value).collect(),
             parts_lost_max: own.parts_lost_max.unwrap_or_default(),

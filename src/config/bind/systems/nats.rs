@@ -53,6 +53,7 @@ impl Binder<'_> {
             user: publish.user,
             password: publish.password.map(|secret| self.secret(secret)),
             token: publish.token.map(|secret| self.secret(secret)),
+            tls: publish.tls,
         }
     }
 }

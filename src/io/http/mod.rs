@@ -1,6 +1,9 @@
 //! HTTP/1.1 and HTTP/2, one request per connection: for probes, which must see a fresh
 //! connection, the address they were told, and every phase timed.
 
+mod head;
+
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,8 +23,9 @@ use tokio::task::JoinSet;
 use super::{Close, Contact, Failure, Late, Meter, Metered, Net, TrustFiles, failure};
 use crate::config::{HostPort, HttpVersion};
 
-/// Bytes of an answer's header. (hyper itself takes at most 100 lines.)
+/// Bytes of an answer's header, and lines of it: hyper takes no more of them.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+const LINES_MAX: usize = 100;
 
 /// Bytes of a body that a peer may send over HTTP/2 before they are read.
 const WINDOW_BYTES: u32 = 64 * 1024 - 1;
@@ -124,61 +128,60 @@ pub async fn whole_exchange(
     net: &Net,
     request: Request<'_>,
 ) -> Result<Exchange, Failure> {
-    let url = request.url;
-    let fail = || Failure::unmeasured(format!("{url} is not a URL to connect to"));
-    let authority = authority(request.url).ok_or_else(fail)?;
-    let to = request.connect.unwrap_or(&authority).clone();
-    let (secure, trust, close) = (request.url.scheme() == "https", request.trust, request.close);
-    let (version, body_bytes_max) = (request.version, request.body_bytes_max);
-    let (h1, h2) = (
-        || message(&request, Version::HTTP_11).ok_or_else(fail),
-        || message(&request, Version::HTTP_2).ok_or_else(fail),
-    );
-    let stream = contact.connect(net, &to, close).await?;
-    let how = Reading { to: &to, body_bytes_max, close };
-    if !secure {
-        return match version {
-            HttpVersion::V2 => Box::pin(over_h2(contact, stream, how, h2()?)).await,
-            HttpVersion::Auto | HttpVersion::V1_1 => over_h1(contact, stream, how, h1()?).await,
+    let authority = authority(request.url).ok_or_else(|| unusable(&request))?;
+    let to = request.connect.unwrap_or(&authority);
+    let stream = contact.connect(net, to, request.close).await?;
+    if request.url.scheme() != "https" {
+        return match request.version {
+            HttpVersion::V2 => Box::pin(over_h2(contact, stream, to, &request)).await,
+            HttpVersion::Auto | HttpVersion::V1_1 => over_h1(contact, stream, to, &request).await,
         };
     }
-    let trust = net.trust(trust, contact.deadline()).await?;
-    let name = ServerName::try_from(authority.host.clone()).map_err(|_| fail())?;
-    let offered: &[&[u8]] = match version {
+    let trust = net.trust(request.trust, contact.deadline()).await?;
+    let name = ServerName::try_from(authority.host.clone()).map_err(|_| unusable(&request))?;
+    let offered: &[&[u8]] = match request.version {
         HttpVersion::Auto => &[H2, H1],
         HttpVersion::V1_1 => &[],
         HttpVersion::V2 => &[H2],
     };
     // Boxed, as is what follows: thousands of checks over plain TCP do not carry the room for it.
-    let stream = Box::pin(contact.secure_for(&trust, name, &to, stream, offered)).await?;
+    let stream = Box::pin(contact.secure_for(&trust, name, to, stream, offered)).await?;
     let agreed = stream.get_ref().1.alpn_protocol() == Some(H2);
-    match version {
+    match request.version {
         HttpVersion::V2 if !agreed => Err(Failure::rubbish(format!("{to} does not offer HTTP/2 (ALPN)"))),
-        _ if agreed => Box::pin(over_h2(contact, stream, how, h2()?)).await,
-        _ => Box::pin(over_h1(contact, stream, how, h1()?)).await,
+        _ if agreed => Box::pin(over_h2(contact, stream, to, &request)).await,
+        _ => Box::pin(over_h1(contact, stream, to, &request)).await,
     }
-}
-
-/// Whose answer is read, how much of it, and how the connection ends.
-#[derive(Clone, Copy)]
-struct Reading<'a> {
-    to: &'a HostPort,
-    body_bytes_max: usize,
-    close: Close,
 }
 
 async fn over_h1<S>(
     contact: &mut Contact,
     stream: S,
-    Reading { to, body_bytes_max, close }: Reading<'_>,
-    message: hyper::Request<Full<Bytes>>,
+    to: &HostPort,
+    request: &Request<'_>,
 ) -> Result<Exchange, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    match head::is_all(request) {
+        true => head::exchange(contact, stream, to, &head::message(request)).await,
+        false => Box::pin(whole_over_h1(contact, stream, to, request)).await,
+    }
+}
+
+async fn whole_over_h1<S>(
+    contact: &mut Contact,
+    stream: S,
+    to: &HostPort,
+    request: &Request<'_>,
+) -> Result<Exchange, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let message = message(request, Version::HTTP_11)?;
     // What is kept of an answer is bounded below; what passes through, by the deadline.
     let (stream, meter) = Metered::new(stream, u64::MAX);
-    let stream = TokioIo::new(stream.closing(close));
+    let stream = TokioIo::new(stream.closing(request.close));
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(HEADER_BYTES_MAX)
@@ -186,7 +189,7 @@ where
             .await?;
         let exchange = async {
             let answer = sender.send_request(message).await?;
-            read(answer, body_bytes_max).await
+            read(answer, request.body_bytes_max).await
         };
         converse(exchange, connection).await
     };
@@ -198,14 +201,15 @@ where
 async fn over_h2<S>(
     contact: &mut Contact,
     stream: S,
-    Reading { to, body_bytes_max, close }: Reading<'_>,
-    message: hyper::Request<Full<Bytes>>,
+    to: &HostPort,
+    request: &Request<'_>,
 ) -> Result<Exchange, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let message = message(request, Version::HTTP_2)?;
     let (stream, meter) = Metered::new(stream, u64::MAX);
-    let stream = TokioIo::new(stream.closing(close));
+    let stream = TokioIo::new(stream.closing(request.close));
     let confined = Confined::default();
     let talk = async {
         let (mut sender, connection) = hyper::client::conn::http2::Builder::new(confined.clone())
@@ -217,7 +221,7 @@ where
             .await?;
         let exchange = async {
             let answer = sender.send_request(message).await?;
-            read(answer, body_bytes_max).await
+            read(answer, request.body_bytes_max).await
         };
         converse(exchange, connection).await
     };
@@ -283,9 +287,7 @@ where
 
 fn failure_of(error: &hyper::Error, peer: &HostPort, heard: bool, what: &str) -> Failure {
     if error.is_parse_too_large() {
-        return Failure::rubbish(format!(
-            "{peer} answers with a header of more than {HEADER_BYTES_MAX} bytes"
-        ));
+        return too_long(peer);
     }
     if error.is_parse() {
         return Failure::rubbish(format!("{peer} answers what is not {what}: {}", failure::innermost(error)));
@@ -310,17 +312,37 @@ fn failure_of(error: &hyper::Error, peer: &HostPort, heard: bool, what: &str) ->
     }
 }
 
-/// The request as hyper sends it; `None` if its URL does not fit into a request line.
-fn message(request: &Request<'_>, version: Version) -> Option<hyper::Request<Full<Bytes>>> {
-    let url = request.url;
-    let target = match url.query() {
-        Some(query) => format!("{}?{query}", url.path()),
-        None => url.path().to_owned(),
-    };
-    let host = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
-        None => url.host_str().unwrap_or_default().to_owned(),
-    };
+fn too_long(peer: &HostPort) -> Failure {
+    Failure::rubbish(format!(
+        "{peer} answers with a header of more than {HEADER_BYTES_MAX} bytes or {LINES_MAX} lines"
+    ))
+}
+
+fn unusable(request: &Request<'_>) -> Failure {
+    Failure::unmeasured(format!("{} is not a URL to connect to", request.url))
+}
+
+/// What is asked for, as the request line says it.
+fn target(url: &Url) -> Cow<'_, str> {
+    match url.query() {
+        Some(query) => Cow::Owned(format!("{}?{query}", url.path())),
+        None => Cow::Borrowed(url.path()),
+    }
+}
+
+/// Whom it is asked of, as the header says it.
+fn host(url: &Url) -> Cow<'_, str> {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => Cow::Owned(format!("{host}:{port}")),
+        None => Cow::Borrowed(host),
+    }
+}
+
+/// The request as hyper sends it.
+fn message(request: &Request<'_>, version: Version) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+    let (target, host) = (target(request.url), host(request.url));
+    let uri = |text: &str| text.parse().map_err(|_| unusable(request));
     let mut message = hyper::Request::new(Full::new(request.body.clone()));
     *message.method_mut() = request.method.clone();
     let mut headers = request.headers.clone();
@@ -329,17 +351,17 @@ fn message(request: &Request<'_>, version: Version) -> Option<hyper::Request<Ful
         // The host stands in `:authority`, and a connection has no header (RFC 9113 §8.2.2, §8.3.1).
         let named = headers.remove(HOST);
         let authority = named.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&host);
-        *message.uri_mut() = format!("{}://{authority}{target}", url.scheme()).parse().ok()?;
+        *message.uri_mut() = uri(&format!("{}://{authority}{target}", request.url.scheme()))?;
         *message.version_mut() = Version::HTTP_2;
     } else {
-        *message.uri_mut() = target.parse().ok()?;
+        *message.uri_mut() = uri(&target)?;
         if let Ok(host) = HeaderValue::from_str(&host) {
             headers.entry(HOST).or_insert(host);
         }
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     *message.headers_mut() = headers;
-    Some(message)
+    Ok(message)
 }
 
 async fn read(answer: hyper::Response<Incoming>, bytes_max: usize) -> Result<Exchange, hyper::Error> {
