@@ -16,7 +16,7 @@ test:
 TIMES ?= 20
 LONG = --test raft --test etcd --test rabbitmq --test kafka --test canary --test galera --test mysql_gr --test redis_sentinel --test patroni --test cassandra --test logins
 test-long:
-	./tests/install-tools.sh
+	./tests/install-tools.sh --long
 	./tests/install-tools-long.sh
 	POINTSMAN_TEST_TIMES=$(TIMES) cargo test --release --locked --no-fail-fast
 	cargo test --release --locked --no-fail-fast $(LONG) -- --ignored --test-threads 2

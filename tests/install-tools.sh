@@ -2,6 +2,7 @@
 # Installs what the tests run against, from Debian 12's own packages. Says what it installs,
 # asks for root if it must, and starts none of the services that come with the packages.
 #
+#   --long                      also what only the long tests need (`make test-long`)
 #   POINTSMAN_TEST_INSTALL=no   installs nothing; tests that lack a tool say so and are skipped
 set -eu
 
@@ -43,6 +44,12 @@ iproute2:ip
 iptables:iptables
 systemd:systemd-analyze
 ca-certificates:update-ca-certificates"
+if [ "${1:-}" = --long ]; then
+    # Cassandra, Elasticsearch, Kafka and OpenSearch come from Maven Central.
+    wanted="$wanted
+maven:mvn
+default-jdk-headless:javac"
+fi
 
 missing=""
 for line in $wanted; do

@@ -76,7 +76,7 @@ where
         }
         let mut heard = Vec::new();
         loop {
-            let seen = heard.len();
+            let mut seen = heard.len();
             heard.reserve(CHUNK);
             let read = stream.read_buf(&mut heard).await;
             let read =
@@ -88,7 +88,10 @@ where
                     Err(error) => return Err(rubbish(to, &error)),
                     Ok(None) => break,
                     // Something else comes before the answer (RFC 9110 §15.2).
-                    Ok(Some((head, end))) if is_interim(head.answer.status) => drop(heard.drain(..end)),
+                    Ok(Some((head, end))) if is_interim(head.answer.status) => {
+                        heard.drain(..end);
+                        seen = 0;
+                    }
                     Ok(Some((head, _))) => return Ok(head),
                 }
             }
@@ -204,6 +207,26 @@ mod tests {
         for rubbish in ["SSH-2.0-x\r\n", "HTTP/2 200 OK\r\n", "HTTP/1.1 20 OK\r\n", "HTTP/1.1 000 No\r\n\r\n"]
         {
             assert!(parse(rubbish.as_bytes()).is_err(), "{rubbish}");
+        }
+    }
+
+    /// Two answers that come before the one that counts, and part of its body, in two pieces.
+    #[tokio::test]
+    async fn reads_on_to_the_answer_however_the_pieces_fall() {
+        let said = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 Gone\r\na: b\r\n\r\nbo";
+        let to = HostPort { host: "shop.example".to_owned(), port: 80 };
+        for cut in 0..said.len() {
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            let speak = async {
+                theirs.write_all(&said[..cut]).await.unwrap();
+                tokio::task::yield_now().await;
+                theirs.write_all(&said[cut..]).await.unwrap();
+                theirs
+            };
+            let mut contact = Contact::new(std::time::Duration::from_secs(2));
+            let (read, _open) = tokio::join!(exchange(&mut contact, ours, &to, b"GET"), speak);
+            assert_eq!(read.unwrap().answer.status, StatusCode::NO_CONTENT, "cut at {cut}");
+            assert!(contact.phases.heard.is_some());
         }
     }
 
