@@ -224,7 +224,8 @@ mod tests {
                 theirs
             };
             let mut contact = Contact::new(std::time::Duration::from_secs(2));
-            let (read, _open) = tokio::join!(exchange(&mut contact, ours, &to, b"GET"), speak);
+            // In this order, so that the first piece is read before the second comes.
+            let (read, _open) = tokio::join!(biased; exchange(&mut contact, ours, &to, b"GET"), speak);
             assert_eq!(read.unwrap().answer.status, StatusCode::NO_CONTENT, "cut at {cut}");
             assert!(contact.phases.heard.is_some());
         }
