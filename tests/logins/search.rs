@@ -1,9 +1,14 @@
-//! OpenSearch with its security plugin: TLS with client certificates, users with rights.
+//! OpenSearch with its security plugin: TLS with client certificates, users with rights. And the header
+//! that API keys go in, to a small server: Elasticsearch's own security cannot be had.
 
 use std::process::Command;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+
 use crate::common::search::OPENSEARCH;
+use crate::common::servers::Server;
 use crate::common::{Program, find, ports, until};
 use crate::{House, RIGHT, START, WRONG};
 
@@ -123,4 +128,42 @@ async fn opensearch_users_over_tls() {
     let elsewhere = [at.replace("127.0.0.1", "127.0.0.2")];
     let asked = house.door("opensearch", &elsewhere, &login("pointsman")).ask().await;
     asked.is_unknown("not valid for name \"127.0.0.2\"");
+}
+
+/// One node that leads itself, as Elasticsearch 7.17 answers, to whoever shows the key.
+async fn node_behind_a_key(method: Method, uri: Uri, headers: HeaderMap) -> (StatusCode, &'static str) {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if shown.strip_prefix("ApiKey ") != Some(RIGHT) {
+        let denied = r#"{"error":{"root_cause":[{"type":"security_exception","reason":"unable to authenticate with provided credentials"}],"type":"security_exception","reason":"unable to authenticate with provided credentials"},"status":401}"#;
+        return (StatusCode::UNAUTHORIZED, denied);
+    }
+    let asked = |beginning: &str| uri.path().starts_with(beginning);
+    let answer = match method {
+        Method::GET if asked("/_nodes/_local") => {
+            r#"{"nodes":{"QoSU93pVSmabTc-PdHWubA":{"roles":["data","master"]}}}"#
+        }
+        Method::GET if asked("/_cluster/state/") => {
+            r#"{"cluster_uuid":"V1qTCM9gSFWFkZiDAPcfQA","version":16,"master_node":"QoSU93pVSmabTc-PdHWubA","blocks":{},"metadata":{"cluster_coordination":{"term":1,"last_committed_config":["QoSU93pVSmabTc-PdHWubA"]}}}"#
+        }
+        Method::GET if asked("/_cluster/health") => r#"{"cluster_name":"t","indices":{}}"#,
+        Method::PUT if asked("/pointsman/_mapping") => r#"{"acknowledged":true}"#,
+        _ => return (StatusCode::NOT_FOUND, "{}"),
+    };
+    (StatusCode::OK, answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_by_api_key() {
+    let house = House::new("elasticsearch-key");
+    let server = Server::http(Router::new().fallback(node_behind_a_key)).await;
+    let members = [server.url("")];
+    let door =
+        house.door("elasticsearch", &members, "api_key: {file: SECRETS/password}\nproof_index: pointsman");
+    door.well(&door.ask().await);
+    house.write("password", WRONG);
+    door.ask().await.is_unknown("answers 401");
+    door.shown();
+    house.write("password", RIGHT);
+    door.well(&door.ask().await);
+    house.door("elasticsearch", &members, "proof_index: pointsman").ask().await.is_unknown("answers 401");
 }
