@@ -8,8 +8,10 @@
 //! 2. Two of them: split brain.
 //! 3. One: quorum while a replica streams from it. In failsafe mode (the store is lost, and every
 //!    member still reaches the primary) and in a pause nobody would take over: degraded.
-//! 4. None: electing for the time to truth. Then it is lost if the last writer is known to be none
-//!    any more, or no member is out of our sight; else unknown.
+//! 4. None: electing for the time to truth. Then it is lost if no member is out of our sight; or if no
+//!    replica that answers knows of a lease, and the last writer is known to be none any more, or one
+//!    says that there is no lease. Else it is unknown.
+//!    A minority speaks for its own regions alone: others may have made another the writer.
 //! 5. A region whose members are not in the store's list, by the writer's word, is cut off.
 
 #[cfg(test)]
@@ -17,7 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use super::absent::{Absent, nobody_answers, out_of_sight};
+use super::absent::{Absent, nobody_answers, out_of_sight, without_quorum};
 use super::case::Case;
 use super::past::{CatchUp, Past};
 use super::{Evidence, Facts, Judgement, NodeView, PatroniFacts, Standing};
@@ -71,11 +73,17 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, last_writer: &mut Option<u
             (Standing::SplitBrain, format!("{} are both writers", places.join(" and ")))
         }
     };
+    let voters = case.group.members.len();
+    let (verdict, reason, lost) = match verdict {
+        // Another may have been made the writer out of our sight.
+        Standing::NoQuorum => without_quorum(case, past, (voters, answered.len() + absent.refused), reason),
+        _ => (verdict, reason, BTreeMap::new()),
+    };
     let regions = match (verdict, writer) {
         (Standing::Quorum | Standing::Degraded, Some(writer)) if case.group.inside.is_none() => {
             regions(case, past, writer, (verdict, &reason))
         }
-        _ => BTreeMap::new(),
+        _ => lost,
     };
     Judgement { verdict, reason, evidence, regions }
 }
@@ -101,18 +109,22 @@ fn no_writer(
         return (Standing::Unknown, words.to_owned());
     }
     let last = writer.map(|position| (&case.round.views[position], case.place(position)));
-    let sure = answered.len() + absent.refused == case.group.members.len()
-        || answered.iter().any(|(_, facts)| facts.unlocked);
+    let spoke = answered.len() + absent.refused;
+    // A replica that follows somebody: out of our sight another may have been made the writer.
+    let knows_of_one = answered.iter().any(|(_, facts)| facts.running && !facts.primary && !facts.unlocked);
+    let gone = spoke == case.group.members.len() || !knows_of_one;
+    let sure =
+        gone && (spoke == case.group.members.len() || answered.iter().any(|(_, facts)| facts.unlocked));
     let (words, lost) = match last {
-        Some((NodeView::Refused(_), place)) => (format!("the writer {place} refuses connections"), true),
+        Some((NodeView::Refused(_), place)) => (format!("the writer {place} refuses connections"), gone),
         Some((NodeView::Answered(Facts::Patroni(facts)), place)) => {
-            (format!("{place} is no longer the writer ({}), and no other is", facts.state), true)
+            (format!("{place} is no longer the writer ({}), and no other is", facts.state), gone)
         }
         Some((_, place)) => (format!("the writer {place} does not answer"), sure),
-        None => (
-            format!("{} of {} members answer, none the writer", answered.len(), case.group.members.len()),
-            sure,
-        ),
+        None => {
+            let members = case.group.members.len();
+            (format!("{} of {members} members answer, none the writer", answered.len()), sure)
+        }
     };
     // Else it may be writing happily where we cannot see it.
     let then = if lost { Standing::NoQuorum } else { Standing::Unknown };

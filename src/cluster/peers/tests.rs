@@ -78,6 +78,14 @@ fn a_confirmed_write_proves_a_quorum_and_one_that_goes_on_failing_disproves_it()
         assert_eq!(bench.settled(states).verdict, Standing::Degraded, "{states}");
     }
     for result in [LinearizableResult::Hung, LinearizableResult::NoQuorum("refused".into())] {
+        // Denied through one of them: what was held against that one is taken back.
+        let mut bench = Bench::new(3, true);
+        bench.write = Some((&[0, 1, 2], result.clone()));
+        (0..6).for_each(|_| drop(bench.round("AAA")));
+        bench.write = Some((&[0], LinearizableResult::Unmeasured("denied".into())));
+        bench.round("AAA");
+        bench.write = Some((&[1, 2], result.clone()));
+        assert_ne!(bench.settled("AAA").verdict, Standing::NoQuorum);
         let mut bench = Bench::new(3, true);
         // Through one of three it may fail for reasons of that one, which can spare no other.
         bench.write = Some((&[0], result.clone()));

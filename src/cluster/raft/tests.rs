@@ -200,6 +200,9 @@ fn a_linearizable_read_that_passed_overrules_and_a_hung_one_does_not() {
 fn never_sums_votes_over_terms_and_sees_two_leaders_of_one_term() {
     assert_eq!(well(5).settled("LfxOo"), Standing::Unknown);
     assert_eq!(well(5).settled("LffOo"), Standing::Degraded);
+    // Nor does an old term win by numbers.
+    let judged = well(5).round("LfOoo");
+    assert_eq!((judged.verdict, judged.evidence.term), (Standing::Electing, Some(5)));
     let mut bench = well(3);
     let mut round = |leaders: [u64; 3]| {
         bench.now = bench.now + SECOND;
@@ -383,6 +386,35 @@ fn only_the_region_that_is_cut_off_is_lost() {
     // Lost as a whole: everybody's loss, and nobody's alone.
     bench.settled("nxx");
     assert_eq!(standings(&bench.round("nxx")), [Standing::NoQuorum; 3]);
+}
+
+/// As an active node of Vault that was cut off was seen to go on for 90 s.
+#[test]
+fn who_lets_proofs_hang_is_cut_off_whatever_it_says() {
+    let standings =
+        |judgement: &Judgement| judgement.regions.values().map(|(standing, _)| *standing).collect::<Vec<_>>();
+    let mut bench = well(3);
+    assert_eq!(bench.settled("L--"), Standing::Unknown, "without a proof there is only its word");
+    bench.read = Some(LinearizableResult::Hung);
+    assert_eq!(bench.settled("L--"), Standing::NoQuorum);
+    // Across regions the others may have elected another, and it speaks for its own alone.
+    let mut bench = Bench::new(&[0, 1, 2], false);
+    bench.settled("Lff");
+    bench.read = Some(LinearizableResult::Hung);
+    bench.settled("L--");
+    let judged = bench.round("L--");
+    assert_eq!(judged.verdict, Standing::Unknown, "{}", judged.reason);
+    assert_eq!(standings(&judged), [Standing::NoQuorum, Standing::Unknown, Standing::Unknown]);
+    // It hangs at one voter of three: that one's region is cut off until it passes there.
+    bench.settled("fLf");
+    let judged = bench.round("fLf");
+    assert_eq!(standings(&judged), [Standing::NoQuorum, Standing::Degraded, Standing::Degraded]);
+    bench.read = Some(LinearizableResult::Unmeasured("denied".into()));
+    assert_eq!(standings(&bench.round("fLf")), [Standing::Quorum; 3], "denied is no failure");
+    bench.read = Some(LinearizableResult::Hung);
+    bench.settled("fLf");
+    bench.read = Some(LinearizableResult::Passed);
+    assert_eq!(standings(&bench.round("fLf")), [Standing::Quorum; 3]);
 }
 
 #[test]

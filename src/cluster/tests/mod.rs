@@ -38,19 +38,19 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn round(&mut self, world: &World) -> Judgement {
         self.now = self.now + PACE;
-        let view = |n: usize| match world.voters[n] {
-            Voter::Refused => NodeView::Refused("refused".to_owned()),
-            Voter::Silent if denies(n) => NodeView::Denied("who are you?".to_owned()),
-            Voter::Silent => NodeView::Silent("silent".to_owned()),
-            _ => NodeView::Answered((self.system.facts)(world, n)),
+        let voters = world.voters.len();
+        let view = |member: usize| match (member % voters, world.voters[member % voters]) {
+            (_, Voter::Refused) => NodeView::Refused("refused".to_owned()),
+            (n, Voter::Silent) if denies(n) => NodeView::Denied("who are you?".to_owned()),
+            (_, Voter::Silent) => NodeView::Silent("silent".to_owned()),
+            _ => NodeView::Answered((self.system.facts)(world, member)),
         };
-        let views: Vec<NodeView> = (0..world.voters.len()).map(view).collect();
-        let answering: Vec<usize> = (0..world.voters.len()).filter(|n| world.answers(*n)).collect();
-        let linearizable = self.system.proofs.filter(|_| !answering.is_empty()).map(|can| {
+        let views: Vec<NodeView> = (0..voters * self.system.members).map(view).collect();
+        let answering: Vec<usize> = (0..voters).filter(|n| world.answers(*n)).collect();
+        let linearizable = (self.system.proofs && !answering.is_empty()).then(|| {
             self.turn += 1;
             let member = answering[self.turn % answering.len()];
             let result = match world.voters[member] {
-                _ if !can(world, member) => LinearizableResult::Unmeasured("not of this one".to_owned()),
                 Voter::Up if world.takes_part(member) => LinearizableResult::Passed,
                 Voter::Up | Voter::Electing => LinearizableResult::NoQuorum("no leader".to_owned()),
                 _ => LinearizableResult::Hung,
@@ -68,13 +68,21 @@ fn denies(n: usize) -> bool {
 }
 
 /// What may be said of the group once the truth has had its time.
-fn of_group(world: &World, across: bool) -> &'static [Standing] {
+fn of_group(system: &System, world: &World, across: bool) -> &'static [Standing] {
     let majority = world.majority();
     let (up, refused, silent) =
         (world.count(Voter::Up), world.count(Voter::Refused), world.count(Voter::Silent));
     let answering = (0..world.voters.len()).filter(|n| world.answers(*n)).count();
     let may_go_on = across && silent >= majority;
+    let out_of_sight = world.voters[world.leader().0] == Voter::Silent;
     match world.commits() && world.unheard != Unheard::Elsewhere {
+        // One writer: what is not seen may write.
+        true if !system.exact && out_of_sight => &[Unknown],
+        true if !system.exact && up >= majority => &[Quorum, Degraded],
+        // A writer needs no majority to be one.
+        false if !system.exact && answering == 0 && silent > 0 => &[NoQuorum, Unreachable, Unknown],
+        // What was the writer is not seen, or who is cut off goes on telling of one.
+        false if !system.exact && silent > 0 && !may_go_on => &[NoQuorum, Unknown],
         true if up > majority => &[Quorum],
         true if up == majority => &[Degraded],
         // It is there, and too little of it is seen: what is proven counts for a moment.
@@ -87,29 +95,36 @@ fn of_group(world: &World, across: bool) -> &'static [Standing] {
 }
 
 /// What may be said of a region, with this said of its group.
-fn of_region(world: &World, region: u16, group: Standing) -> Vec<Standing> {
+fn of_region(system: &System, world: &World, region: u16, group: Standing) -> Vec<Standing> {
     let all = |so: &dyn Fn(usize) -> bool| world.in_region(region).all(so);
     let cut_off = !all(&|n| !world.answers(n));
     let takes_part = !all(&|n| !(world.voters[n] == Voter::Up && world.takes_part(n)));
     match group {
         Quorum | Degraded if takes_part => vec![group],
+        // One master that is followed, whatever becomes of those who vote on it.
+        Degraded if cut_off && !system.exact && world.count(Voter::Up) < world.majority() => {
+            vec![NoQuorum, group]
+        }
         Quorum | Degraded if cut_off => vec![NoQuorum],
         Quorum | Degraded if all(&|n| world.voters[n] == Voter::Refused) => vec![Degraded],
         Quorum | Degraded => vec![Unknown],
         Unknown | Electing if takes_part => vec![group],
         // Where others go on that are out of sight, those here may or may not have found out.
         Unknown | Electing if cut_off && world.commits() => vec![NoQuorum, group],
+        Unknown if cut_off && !system.exact => vec![NoQuorum, Unknown],
         Unknown if cut_off => vec![NoQuorum],
+        // What is silent may have a master that goes on.
+        NoQuorum if !cut_off && !system.exact => vec![NoQuorum, Unknown],
         other => vec![other],
     }
 }
 
 /// Holds a system to the truth in every world; tells in how many.
 fn holds(system: &System) -> usize {
-    let states: Vec<Voter> = match system.proofs {
-        Some(_) => STATES.to_vec(),
-        // What persists without a proof is an old leader beside the new one at the most.
-        None => vec![Voter::Up, Voter::Refused, Voter::Silent, Voter::Old, Voter::Electing],
+    let states: Vec<Voter> = match system.lasting {
+        true => STATES.to_vec(),
+        // What lasts is an old leader beside the new one at the most.
+        false => vec![Voter::Up, Voter::Refused, Voter::Silent, Voter::Old, Voter::Electing],
     };
     let cluster = bench::cluster(system.kind.clone());
     let mut worlds = 0;
@@ -117,10 +132,9 @@ fn holds(system: &System) -> usize {
         let n: usize = sizes.iter().sum();
         let across = sizes.len() > 1;
         let regions = (0u16..).zip(sizes).flat_map(|(region, size)| vec![region; *size]);
-        let members = regions
-            .clone()
-            .enumerate()
-            .map(|(n, region)| Member { region: RegionId(region), endpoint: (system.endpoint)(n) });
+        let all = (0..system.members).flat_map(|_| regions.clone()).enumerate();
+        let members =
+            all.map(|(at, region)| Member { region: RegionId(region), endpoint: (system.endpoint)(at, n) });
         let group = bench::group(members, !across);
         let mut well = Watch {
             system,
@@ -137,7 +151,7 @@ fn holds(system: &System) -> usize {
         }
         assert_eq!(well.round(&healthy).verdict, Quorum);
         for world in World::all(sizes, &states) {
-            if system.proofs.is_none() && world.count(Voter::Old) > 0 && !world.commits() {
+            if !system.lasting && world.count(Voter::Old) > 0 && !world.commits() {
                 continue;
             }
             worlds += 1;
@@ -154,10 +168,10 @@ fn holds(system: &System) -> usize {
                 }
                 judged = watch.round(&world);
             }
-            let allowed = of_group(&world, across);
+            let allowed = of_group(system, &world, across);
             assert!(allowed.contains(&judged.verdict), "not {allowed:?}: {world:?}: {judged:#?}");
             for region in (0..sizes.len() as u16).filter(|_| across) {
-                let allowed = of_region(&world, region, judged.verdict);
+                let allowed = of_region(system, &world, region, judged.verdict);
                 let standing = judged.regions[&RegionId(region)].0;
                 assert!(
                     allowed.contains(&standing),
@@ -179,4 +193,4 @@ macro_rules! truth {
     )*};
 }
 
-truth!(etcd, without_terms, anonymous, listed, leased, mongodb, component, peers, live);
+truth!(etcd, without_terms, anonymous, listed, leased, mongodb, component, peers, live, patroni, sentinel);

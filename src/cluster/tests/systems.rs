@@ -1,27 +1,37 @@
 //! What each family of systems tells of the world, with the lies that it is known to tell.
 
 use super::world::{TERM, Voter, World};
-use crate::cluster::{ComponentFacts, ComponentView, Facts, PeerFacts, RaftFacts};
+use crate::cluster::{
+    ComponentFacts, ComponentView, Facts, PatroniFacts, PatroniMember, PeerFacts, RaftFacts, RedisFacts,
+    SentinelFacts,
+};
 use crate::config::{
-    ClusterKind, Endpoint, EtcdOptions, GaleraOptions, HostPort, MongodbOptions, RabbitmqOptions,
+    ClusterKind, Endpoint, EtcdOptions, GaleraOptions, HostPort, MongodbOptions, PatroniOptions,
+    RabbitmqOptions, RedisSentinelOptions, RedisTarget,
 };
 
 /// One family as the probes see it.
 pub struct System {
     pub kind: ClusterKind,
-    pub endpoint: fn(usize) -> Endpoint,
-    /// What a voter that answers tells.
+    /// Of the member of this number among those of so many voters.
+    pub endpoint: fn(usize, usize) -> Endpoint,
+    /// How many members each voter is: first all the first ones, then all the second ones.
+    pub members: usize,
+    /// What a member tells whose voter answers.
     pub facts: fn(&World, usize) -> Facts,
-    /// Whether something is asked of it that takes a quorum, and of which voters it can be. Without, old
-    /// claims must be known to die by themselves within the time to truth.
-    pub proofs: Option<fn(&World, usize) -> bool>,
+    /// Something is asked of it that takes a quorum.
+    pub proofs: bool,
+    /// Old claims do not die by themselves within the time to truth.
+    pub lasting: bool,
+    /// It tells how many can be spared; else it has one writer, and knows of those that follow it.
+    pub exact: bool,
 }
 
-fn http(n: usize) -> Endpoint {
+fn http(n: usize, _: usize) -> Endpoint {
     Endpoint::Http(format!("http://m{n}:1").parse().unwrap())
 }
 
-fn port(n: usize) -> Endpoint {
+fn port(n: usize, _: usize) -> Endpoint {
     Endpoint::Port(HostPort { host: format!("m{n}"), port: 1 })
 }
 
@@ -39,8 +49,11 @@ pub fn etcd() -> System {
     System {
         kind: ClusterKind::Etcd(EtcdOptions::default()),
         endpoint: http,
+        members: 1,
         facts: |world, n| Facts::Raft(told(world, n)),
-        proofs: Some(|_, _| true),
+        proofs: true,
+        lasting: true,
+        exact: true,
     }
 }
 
@@ -72,7 +85,7 @@ pub fn listed() -> System {
 
 /// YugabyteDB, Kafka: the leader proves itself in every round.
 pub fn leased() -> System {
-    System { proofs: None, ..without_terms() }
+    System { proofs: false, lasting: false, ..without_terms() }
 }
 
 /// MongoDB without a login: followers tell the term of their last write.
@@ -91,7 +104,8 @@ pub fn mongodb() -> System {
         tls: None,
         linearizable_timeout: std::time::Duration::from_secs(5),
     };
-    System { kind: ClusterKind::Mongodb(options), endpoint: port, facts, proofs: None }
+    let kind = ClusterKind::Mongodb(options);
+    System { kind, endpoint: port, facts, proofs: false, lasting: false, ..etcd() }
 }
 
 /// Galera, MySQL Group Replication: those that are cut off go on in the membership of before.
@@ -118,7 +132,7 @@ pub fn component() -> System {
         })
     }
     let kind = ClusterKind::Galera(GaleraOptions::default());
-    System { kind, endpoint: port, facts, proofs: Some(|_, _| true) }
+    System { kind, endpoint: port, facts, ..etcd() }
 }
 
 /// RabbitMQ: those that are cut off go on seeing everybody.
@@ -134,7 +148,7 @@ pub fn peers() -> System {
         Facts::Peer(PeerFacts { member: n.to_string(), sees, ..PeerFacts::default() })
     }
     let kind = ClusterKind::Rabbitmq(RabbitmqOptions::default());
-    System { kind, endpoint: http, facts, proofs: Some(|_, _| true) }
+    System { kind, endpoint: http, facts, ..etcd() }
 }
 
 /// CockroachDB: those that are cut off go on calling themselves live for as long as a record is valid.
@@ -148,4 +162,68 @@ pub fn live() -> System {
         Facts::Peer(PeerFacts { member: n.to_string(), live: Some(live), ..PeerFacts::default() })
     }
     System { facts, ..peers() }
+}
+
+/// Patroni: replicas that are cut off go on following, and an old primary on stopping.
+pub fn patroni() -> System {
+    fn facts(world: &World, n: usize) -> Facts {
+        let part: Vec<usize> = (0..world.voters.len()).filter(|n| world.takes_part(*n)).collect();
+        let writes = part.contains(&n) && world.leader().0 == n;
+        let stopping = match world.voters[n] {
+            Voter::Old => true,
+            Voter::Hung => n == world.first_leader(),
+            _ => false,
+        };
+        let member = |n: &usize| PatroniMember { place: format!("m{n}:1"), running: true };
+        let knows_of_a_lease = match world.voters[n] {
+            Voter::Up => part.contains(&n),
+            voter => voter != Voter::Electing,
+        };
+        Facts::Patroni(PatroniFacts {
+            primary: writes || stopping,
+            running: !stopping,
+            state: if stopping { "stopping" } else { "running" }.to_owned(),
+            unlocked: !knows_of_a_lease,
+            streaming: if writes { part.len() - 1 } else { 0 },
+            members: if writes { part.iter().map(member).collect() } else { Vec::new() },
+            ..PatroniFacts::default()
+        })
+    }
+    let kind = ClusterKind::Patroni(PatroniOptions::default());
+    System { kind, facts, proofs: false, exact: false, ..etcd() }
+}
+
+/// Redis: a Sentinel and a server on each machine. A master that is cut off stays one for ever.
+pub fn sentinel() -> System {
+    fn facts(world: &World, member: usize) -> Facts {
+        let n = member % world.voters.len();
+        let part = (0..world.voters.len()).filter(|n| world.takes_part(*n)).count();
+        let (inside, (leader, epoch)) = (world.takes_part(n), world.leader());
+        if member < world.voters.len() {
+            return Facts::Sentinel(SentinelFacts {
+                reaches: inside,
+                words: "NOQUORUM".to_owned(),
+                master: format!("h{leader}:1"),
+                run_id: leader.to_string(),
+                epoch,
+                down: false,
+            });
+        }
+        let left_behind = !inside && (n == world.first_leader() || world.voters[n] == Voter::Old);
+        Facts::Redis(RedisFacts {
+            run_id: n.to_string(),
+            master: left_behind || (inside && leader == n),
+            good_replicas: if inside && leader == n { part - 1 } else { 0 },
+            // `min-replicas-to-write`
+            refuses_writes: left_behind,
+            linked: inside && leader != n,
+            ..RedisFacts::default()
+        })
+    }
+    fn endpoint(member: usize, voters: usize) -> Endpoint {
+        let address = HostPort { host: format!("h{}", member % voters), port: 1 };
+        Endpoint::Redis(RedisTarget { address, sentinel: member < voters })
+    }
+    let kind = ClusterKind::RedisSentinel(RedisSentinelOptions::default());
+    System { kind, endpoint, members: 2, facts, proofs: false, lasting: false, exact: false }
 }
