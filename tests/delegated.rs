@@ -135,7 +135,7 @@ version: 1
 mode: answer
 site: {name: fra1}
 listen: {dns: [\"45.10.1.53:53\", \"91.20.2.53:53\", \"[2a0a:1::53]:53\", \"[2a0b:2::53]:53\"], control: control.sock}
-zones: [{name: gtm.example.com, file: gtm.example.com.zone, dnssec: {parent: {servers: []}}}]
+zones: [{name: gtm.example.com, file: gtm.example.com.zone, dnssec: DNSSEC}]
 defaults: {check: {interval: 300ms, timeout: 250ms, fall: 2, rise: 2}}
 regions:            # up as soon as the world is
   eu-west: {layers: {reach: [{tcp: {address: \"62.30.3.53:53\"}}]}}
@@ -170,6 +170,24 @@ store: {embedded: {path: state}}
 /// What dnsviz asks for at every name, beside DS and DNSKEY.
 const TYPES: &str = "A,AAAA,NS,SOA,MX,TXT,SRV,HTTPS";
 
+/// How the delegated zone is signed.
+struct Keys {
+    /// As `dnssec-keygen` calls it.
+    algorithm: &'static str,
+    /// What it is told to make each key.
+    flags: &'static [&'static [&'static str]],
+    /// As we are told of it.
+    configured: &'static str,
+}
+
+const ONE_KEY: Keys =
+    Keys { algorithm: "ECDSAP256SHA256", flags: &[&["-f", "KSK"]], configured: "{parent: {servers: []}}" };
+const PAIR: Keys = Keys {
+    algorithm: "ED25519",
+    flags: &[&["-f", "KSK"], &[]],
+    configured: "{algorithm: ed25519, keys: ksk_zsk, parent: {servers: []}}",
+};
+
 /// Programs go before the hosts that they run on.
 struct Internet {
     _named: Program,
@@ -182,7 +200,7 @@ struct Internet {
 impl Internet {
     /// Everything up, with what the parent says of the child's key. `None`: something is missing,
     /// and was named.
-    fn start(name: &str, parents_word: impl FnOnce(&str) -> String) -> Option<Self> {
+    fn start(name: &str, keys: &Keys, parents_word: impl FnOnce(&str) -> String) -> Option<Self> {
         let named = find("named", "bind9", &["/usr/sbin"])?;
         let keygen = find("dnssec-keygen", "bind9-utils", &["/usr/sbin"])?;
         let signzone = find("dnssec-signzone", "bind9-utils", &["/usr/sbin"])?;
@@ -195,15 +213,18 @@ impl Internet {
         let mut daemon = Daemon::prepare(name);
         let directory = daemon.directory().to_owned();
         daemon.write("gtm.example.com.zone", CHILD);
-        daemon.write("pointsman.yaml", CONFIG);
-        let key = |zone: &str, flags: &[&str]| {
-            let words = [&["-q", "-a", "ECDSAP256SHA256"], flags, &[zone]].concat();
+        daemon.write("pointsman.yaml", &CONFIG.replace("DNSSEC", keys.configured));
+        let make = |algorithm: &str, zone: &str, flags: &[&str]| {
+            let words = [&["-q", "-a", algorithm], flags, &[zone]].concat();
             run(Command::new(&keygen), &words, &directory).out.trim().to_owned()
         };
-        // A key of which the parent knew before: for one that is new here, the DS is held back until
+        let key = |zone: &str, flags: &[&str]| make("ECDSAP256SHA256", zone, flags);
+        // Keys of which the parent knew before: for one that is new here, the DS is held back until
         // caches have lost what was before it.
-        let old = directory.join(format!("{}.private", key(ZONE, &["-f", "KSK"])));
-        let said = daemon.cli(&["keys", "import", ZONE, old.to_str().unwrap()]);
+        let old: Vec<_> = keys.flags.iter().map(|flags| make(keys.algorithm, ZONE, flags)).collect();
+        let old: Vec<_> = old.iter().map(|key| directory.join(key).to_str().unwrap().to_owned()).collect();
+        let files = old.iter().map(|file| &file[..]);
+        let said = daemon.cli(&["keys", "import", ZONE].into_iter().chain(files).collect::<Vec<_>>());
         assert!(said.succeeded(), "{said}");
         let ds = daemon.cli(&["keys", "ds", ZONE]);
         assert!(ds.succeeded(), "{ds}");
@@ -309,7 +330,20 @@ fn count(value: &Value, status: &str) -> usize {
 
 #[test]
 fn checkers_of_delegations_find_nothing() {
-    let Some(internet) = Internet::start("delegated", str::to_owned) else { return };
+    let Some(internet) = Internet::start("delegated", &ONE_KEY, str::to_owned) else { return };
+    find_nothing(&internet);
+}
+
+/// The same of a zone with one key for keys and one for data, of the other algorithm.
+#[test]
+fn checkers_of_delegations_find_nothing_in_a_pair_of_keys() {
+    let Some(internet) = Internet::start("paired", &PAIR, str::to_owned) else { return };
+    find_nothing(&internet);
+    let dnskeys = internet.daemon.cli(&["keys", "status", ZONE]).out;
+    assert!(dnskeys.contains("ksk") && dnskeys.contains("zsk") && dnskeys.contains("ed25519"), "{dnskeys}");
+}
+
+fn find_nothing(internet: &Internet) {
     let (lines, findings) = internet.zonemaster();
     assert!(findings.is_empty(), "zonemaster: {findings:#?}");
     // It came as far as to look at keys, denial, CDS, EDNS and the zone itself.
@@ -343,7 +377,7 @@ fn checkers_of_delegations_find_a_wrong_ds() {
         let last = if ds.pop() == Some('0') { '1' } else { '0' };
         format!("{ds}{last}\n")
     };
-    let Some(internet) = Internet::start("misdelegated", wrong) else { return };
+    let Some(internet) = Internet::start("misdelegated", &ONE_KEY, wrong) else { return };
     let (lines, findings) = internet.zonemaster();
     let is_error = |line: &&String| line.split_whitespace().nth(1) == Some("ERROR");
     assert!(findings.iter().any(|line| is_error(&line)), "{lines:#?}");

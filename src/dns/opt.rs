@@ -164,3 +164,35 @@ fn pad(writer: &mut Writer<'_>) {
         gap.fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Message, Name, Options, ask};
+
+    /// Words and padding take what room there is, and never half of what they need (RFC 8914 §3).
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let query = ask(1, &Name::root(), RecordType::A, None);
+        let options = Options::default();
+        let mut opt = Opt::to(&Edns { payload: 1232, dnssec_ok: false, compact_ok: false, options });
+        opt.explanation = Some(Explanation::NotAuthoritative);
+        opt.padded = true;
+        let least = query.len() + BARE_OCTETS;
+        let mut seen = std::collections::BTreeSet::new();
+        for room in least..=PADDING_BLOCK + 1 {
+            let mut out = [0xee; 512];
+            let mut writer = Writer::new(&mut out, room);
+            writer.put(&query).unwrap();
+            opt.write(&mut writer, Rcode::REFUSED).unwrap();
+            let len = writer.len();
+            out[11] = 1;
+            let message = Message::read(&out[..len]).unwrap_or_else(|why| panic!("{room}: {why}"));
+            let options: Vec<_> = message.opt.unwrap().options.iter().map(|(code, _)| *code).collect();
+            assert!(len <= room && (!options.contains(&option_code::PADDING) || len == PADDING_BLOCK));
+            seen.insert(options);
+        }
+        let (words, padding) = (option_code::EXTENDED_ERROR, option_code::PADDING);
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [vec![], vec![words], vec![words, padding]]);
+    }
+}

@@ -287,6 +287,51 @@ fn whose(client: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::{Generation, Named, Source};
+    use crate::config::{Permission, TransferRules};
+    use crate::table::Image;
+    use crate::transfer::{ZoneState, Zones};
+    use crate::wire::{Message, Name, RecordType, ask};
+
+    /// A hall with a zone for everybody.
+    fn hall() -> Rc<Hall> {
+        let apex = Name::parse("x.test").unwrap();
+        let text = "$TTL 1\n@ SOA ns hm 7 1 1 1 1\n@ NS ns\nns A 192.0.2.1\n";
+        let source = Source::new("zone", text);
+        let zone = crate::zone::parse(&source, &apex, &mut |_| Err(String::new())).unwrap().0;
+        let image = Image::with_services(&[zone], &Named::default()).unwrap().0;
+        let everybody = Permission { from: Some("0.0.0.0/0".parse().unwrap()), key: None };
+        let rules = TransferRules { allow: vec![everybody], ..TransferRules::default() };
+        let state = ZoneState::new(apex, Arc::new(rules), image.soa(0));
+        let zones = Zones::new(vec![Arc::new(state)], Arc::default());
+        let table = Table::new(Generation(1), image, Vec::new()).with_zones(Arc::new(zones));
+        let table = Arc::new(ArcSwap::from_pointee(table));
+        let second = Duration::from_secs(1);
+        let limits = DnsLimits {
+            udp_threads: 1,
+            tcp_connections_max: 1,
+            tcp_connections_per_client_max: 1,
+            tcp_idle: second,
+            open_after: second,
+        };
+        Hall::new(table, limits, CancellationToken::new(), Arc::default())
+    }
+
+    /// So many zones go out at once; who comes then is told to come again, and finds a place when
+    /// one of the others is through.
+    #[test]
+    fn transfers_are_few_at_a_time() {
+        let hall = hall();
+        let asker = Asker { client: [192, 0, 2, 1].into(), transport: Transport::Tcp };
+        let query = ask(1, &Name::parse("x.test").unwrap(), RecordType::AXFR, None);
+        let ask = || hall.transfer(&query, &asker, false).unwrap();
+        let mut under_way: Vec<_> = (0..TRANSFERS_MAX).map(|_| ask()).collect();
+        assert!(under_way.iter().all(|given| matches!(given, Handover::Stream(_))));
+        let Handover::Reply(message) = ask() else { panic!("one too many") };
+        assert_eq!(Message::read(&message).unwrap().rcode(), Rcode::SERVFAIL);
+        under_way.pop();
+        assert!(matches!(ask(), Handover::Stream(_)));
+    }
 
     #[test]
     fn counts_ipv6_clients_by_their_network() {

@@ -30,9 +30,15 @@ impl Unbound {
 
     /// Starts one that validates, and that concludes from NSEC records what it can (RFC 8198).
     pub fn validating(zone: &str, authority: SocketAddr, anchors: &[String]) -> Option<Self> {
+        Self::validating_below(&[zone], authority, anchors)
+    }
+
+    /// The same for several zones of one server.
+    pub fn validating_below(zones: &[&str], authority: SocketAddr, anchors: &[String]) -> Option<Self> {
         let at = format!("{}@{}", authority.ip(), authority.port());
         let anchors: String = anchors.iter().map(|record| format!("  trust-anchor: '{record}'\n")).collect();
-        let stub = format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
+        let stub = |zone| format!("stub-zone:\n  name: \"{zone}\"\n  stub-addr: {at}\n  stub-prime: no\n");
+        let stub: String = zones.iter().map(stub).collect();
         Self::start_with("validator iterator", &format!("server:\n  aggressive-nsec: yes\n{anchors}{stub}"))
     }
 

@@ -2,9 +2,9 @@
 
 use pointsman::dns::{Asker, Counter, Transport, answer};
 use pointsman::region::Pick;
-use pointsman::sign::{Algorithm, ZoneKeys};
+use pointsman::sign::{Algorithm, Flags, KeyUse, SignatureTimes, ZoneKeys};
 use pointsman::table::{Image, Manners};
-use pointsman::wire::{Message, Rcode, RecordType, ShowName};
+use pointsman::wire::{Message, Rcode, Record, RecordType, ShowName, ask, name_len, read_bitmap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -270,5 +270,87 @@ fn what_does_not_fit_is_asked_for_again() {
                 }
             }
         }
+    });
+}
+
+/// RFC 8906 §8.2.7, on zones whose keys fit into 512 octets and on such where they do not: EDNS is
+/// there all the same, and says DO.
+#[test]
+fn keys_that_do_not_fit_are_cut_off_by_the_book() {
+    // In the middle of two rollovers at once.
+    let used = |flags, signs_keys, signs_zone| {
+        let key = new_key(Algorithm::EcdsaP256Sha256, flags);
+        KeyUse { key, published: true, signs_keys, signs_zone, for_parent: signs_keys }
+    };
+    let (ksk, zsk) = (Flags::SecureEntryPoint, Flags::Zone);
+    let uses =
+        [used(ksk, true, false), used(ksk, true, false), used(zsk, false, true), used(zsk, false, false)];
+    let four = ZoneKeys::new(name("example.com"), &uses, false, 300, SignatureTimes::default()).unwrap();
+    for (keys, cut) in [(one_key("example.com", Algorithm::Ed25519), false), (Arc::new(four), true)] {
+        zoo_of(&keys, |zoo| {
+            let wire = name("example.com");
+            let mut query = ask_signed(wire.as_wire(), RecordType::DNSKEY, false);
+            let at = query.len() - 8;
+            query[at..at + 2].copy_from_slice(&512u16.to_be_bytes());
+            let message = zoo.send(&query, Transport::Udp);
+            let opt = message.opt.as_ref().unwrap();
+            assert_eq!((message.rcode(), opt.version, opt.flags), (Rcode::NOERROR, 0, 0x8000), "{message}");
+            assert_eq!(message.flags & 0x200 != 0, cut, "{message}");
+            assert_eq!(message.sections[0].is_empty(), cut, "{message}");
+            // Nor does it to those who want the keys alone, without their signatures.
+            let plain = ask(1, &wire, RecordType::DNSKEY, Some(512));
+            let message = zoo.send(&plain, Transport::Udp);
+            assert_eq!((message.rcode(), message.opt.as_ref().unwrap().flags), (Rcode::NOERROR, 0));
+            assert_eq!(message.sections[0].len(), if cut { 4 } else { 1 }, "{message}");
+            let whole = zoo.send(&query, Transport::Tcp);
+            assert_eq!(
+                validator(&keys).check(&whole, wire.as_wire(), RecordType::DNSKEY),
+                Ok(Proof::Positive)
+            );
+        });
+    }
+}
+
+/// Whatever can be asked for and is there is among the types that the name is said to have, or one
+/// denial would do away with it (RFC 8198); and no denial is kept for longer than the SOA record
+/// says, in whatever company it comes (RFC 9077).
+#[test]
+fn denials_leave_out_nothing_and_last_no_longer_than_they_may() {
+    let keys = one_key("example.com", Algorithm::Ed25519);
+    let minimum = 30;
+    zoo_of(&keys, |zoo| {
+        let (mut denials, mut shown) = (0, 0);
+        for text in names() {
+            let wire = name(&text);
+            let nsec = zoo.signed(&text, RecordType::NSEC);
+            let own = |record: &&Record| record.rtype == RecordType::NSEC && record.owner == wire.as_wire();
+            let nsec = nsec.sections.iter().flatten().find(own);
+            // None below a delegation, and where a wildcard gives a CNAME, which answers everything.
+            let has: Option<Vec<_>> = nsec.map(|nsec| {
+                let next = name_len(&nsec.rdata).unwrap();
+                read_bitmap(&nsec.rdata[next..]).collect()
+            });
+            shown += usize::from(has.is_some());
+            for rtype in TYPES.map(RecordType).into_iter().chain([RecordType::NSEC]) {
+                let message = zoo.signed(&text, rtype);
+                let there = message.sections[0]
+                    .iter()
+                    .any(|record| record.rtype == rtype && record.owner == wire.as_wire());
+                let fits = !there || has.as_ref().is_none_or(|has| has.contains(&rtype));
+                assert!(fits, "{text} {rtype}: {has:?}\n{message}");
+                for record in message.sections.iter().flatten() {
+                    let signs_one = record.rtype == RecordType::RRSIG
+                        && record.rdata[..2] == RecordType::NSEC.0.to_be_bytes();
+                    if record.rtype == RecordType::NSEC || signs_one {
+                        denials += 1;
+                        assert!(record.ttl <= minimum, "{text} {rtype}:\n{message}");
+                        // Nor may a cache take more from what was signed (RFC 4035 §5.3.3).
+                        let original = record.rdata[4..8].first_chunk().map(|four| u32::from_be_bytes(*four));
+                        assert!(!signs_one || original <= Some(minimum), "{text} {rtype}:\n{message}");
+                    }
+                }
+            }
+        }
+        assert!(denials > 200 && shown > 25, "{denials} denials, {shown} shown");
     });
 }

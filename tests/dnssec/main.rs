@@ -7,6 +7,7 @@ mod daemon;
 mod engine;
 mod property;
 mod resolvers;
+mod rollover;
 mod signed;
 mod validator;
 #[path = "../zoo/mod.rs"]

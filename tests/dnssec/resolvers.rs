@@ -71,12 +71,12 @@ impl Running {
 }
 
 #[allow(clippy::disallowed_methods, reason = "resolvers have a clock of their own")]
-fn now() -> i64 {
+pub fn now() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
 /// DS records of the keys that a parent would point at.
-fn anchors(keys: &ZoneKeys) -> Vec<String> {
+pub fn anchors(keys: &ZoneKeys) -> Vec<String> {
     let ds = |rdata| ShowRdata { rtype: RecordType::DS, rdata };
     keys.cds().iter().map(|cds| format!("{} 300 IN DS {}", keys.zone(), ds(cds))).collect()
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use fastrand::Rng;
 
+mod tables;
 mod targets;
 #[path = "../common/times.rs"]
 mod times;
@@ -82,8 +83,8 @@ fn feed(target: &str, inputs: u32, function: impl Fn(&[u8]) + std::panic::RefUnw
 
 #[test]
 fn packets() {
-    let table = std::panic::AssertUnwindSafe(zoo::table());
-    feed("packet", PACKETS, |input| targets::packet(&table, input));
+    let tables = std::panic::AssertUnwindSafe(tables::tables());
+    feed("packet", PACKETS, |input| targets::packet(&tables, input));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use pointsman::base::{Generation, Named, Source};
 use pointsman::config::TsigAlgorithm;
-use pointsman::dns::{Asker, Desk, Transport, answer};
+use pointsman::dns::{Asker, Counter, Desk, Opened, Transport, answer, open};
 use pointsman::serve::proxy;
 use pointsman::table::{Image, Table};
 use pointsman::transfer::{Checked, Key, Signer, TsigKeys, check};
@@ -20,8 +20,9 @@ const UDP_MAX: usize = 1232;
 /// So many names and types of a made-up zone are asked for.
 const ASKED_MAX: usize = 64;
 
-/// A message from the network: the first octet says over what, and how much room there is.
-pub fn packet(table: &Table, input: &[u8]) {
+/// A message from the network: the first octet says over what, and how much room there is or from
+/// which of the tables it is answered.
+pub fn packet(tables: &[Table; 2], input: &[u8]) {
     let Some((how, message)) = input.split_first() else { return };
     let transport = match how & 7 {
         0..=3 => Transport::Udp,
@@ -31,9 +32,13 @@ pub fn packet(table: &Table, input: &[u8]) {
         _ => Transport::Tcp,
     };
     let room = if how & 8 == 0 { 65_535 } else { usize::from(how >> 4) * 8 };
+    let table = &tables[usize::from(how & 0x18 == 0x10)];
     let mut out = vec![0; room];
     let asker = Asker { client: [192, 0, 2, 200].into(), transport };
     let mut desk = Desk::new(fastrand::Rng::with_seed(1), 0);
+    if !matches!(transport, Transport::Udp | Transport::Https | Transport::Quic) {
+        transferred(tables, message, &asker);
+    }
     let Some(len) = answer(message, &mut out, table, &asker, &mut desk) else { return };
     let reply = Message::read(&out[..len]).unwrap_or_else(|why| panic!("{why}: {message:?}"));
     assert_eq!(out[..2], message[..2], "the id goes back");
@@ -45,10 +50,26 @@ pub fn packet(table: &Table, input: &[u8]) {
         let asked = &message[HEADER_OCTETS..][..name.len()];
         assert!(name == asked, "the question goes back as it was");
     }
+    assert_eq!(desk.counts[Counter::Unsigned], 0, "nothing leaves unsigned, or is missing its signature");
     // What people are shown of it does not fail either.
     assert!(!reply.to_string().is_empty());
     if let Ok(query) = Message::read(message) {
         assert!(!query.to_string().is_empty());
+    }
+}
+
+/// The same over a stream, where it may ask for a whole zone.
+fn transferred(tables: &[Table; 2], message: &[u8], asker: &Asker) {
+    let Some(opened) = open(message, &Arc::new(tables[1].clone()), asker, 0) else { return };
+    let messages = match opened {
+        Opened::Reply { message, .. } => vec![message],
+        Opened::Stream(mut outgoing) => std::iter::from_fn(|| outgoing.next(0)).collect(),
+    };
+    assert!(!messages.is_empty());
+    for octets in messages {
+        let reply = Message::read(&octets).unwrap_or_else(|why| panic!("{why}: {message:?}"));
+        assert_eq!(octets[..2], message[..2], "the id goes back");
+        assert_eq!(reply.questions.len(), 1);
     }
 }
 

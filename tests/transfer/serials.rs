@@ -76,6 +76,9 @@ fn serials_tell_the_time() {
     assert!(third > second && third <= now().max(second + 1), "{third} after {second}");
     let said = dig(daemon.dns(), &["d.test", &format!("IXFR={first}"), "+noall", "+answer"]).unwrap();
     assert_eq!(said.lines().count(), 4, "there and back, nothing has changed: {said}");
+    // What is not there is told by the same record.
+    let said = dig(daemon.dns(), &["+noall", "+authority", "nothing.d.test", "A"]).unwrap();
+    assert!(said.contains(&format!(" {third} 60 5 ")), "{said}");
     // A file that is ahead of the clock is followed, and one that is behind is not.
     let ahead = now() + 1_000_000;
     for (wanted, file) in [(ahead, ahead), (ahead + 1, 8)] {

@@ -214,6 +214,10 @@ fn only_streams_for_those_who_may() {
     assert_eq!(rcode("ns.x.test", RecordType::AXFR).as_deref(), Some("NOTAUTH"));
     assert_eq!(rcode("y.test", RecordType::IXFR).as_deref(), Some("NOTAUTH"));
     assert_eq!(rcode("x.test", RecordType::SOA), None);
+    // Of another class we have no zones.
+    let mut chaos = ask(9, &apex, RecordType::AXFR, None);
+    *chaos.last_mut().unwrap() = 3;
+    assert!(open(&chaos, &table, &SECONDARY, 0).is_none());
 }
 
 const NOW: u32 = 1_800_000_000;
@@ -379,4 +383,39 @@ fn transfers_are_padded_where_nobody_reads_them() {
             assert_eq!(opt.options.iter().any(|(code, _)| *code == 12), padded, "{what}");
         }
     }
+}
+
+/// Servers on the way may give a signed question another id: the answer goes back with that one
+/// (RFC 8945 §5.3.1), and however long it is, its signature fits behind it.
+#[test]
+fn signed_answers_go_back_to_who_passed_the_question_on() {
+    let (table, key) = limited("");
+    for rtype in [RecordType::SOA, RecordType::AXFR, RecordType::IXFR] {
+        for payload in [512, 600, 1232] {
+            let mut query = match rtype {
+                RecordType::IXFR => ixfr(&[]),
+                rtype => ask(9, &Name::parse("x.test").unwrap(), rtype, Some(0)),
+            };
+            let at = query.len() - 8;
+            query[at..at + 2].copy_from_slice(&u16::to_be_bytes(payload));
+            let mut signer = Signer::of_request(&key);
+            signer.sign(&mut query, NOW.into());
+            query[1] = 77;
+            let asker = Asker { client: CLIENT, transport: Transport::Udp };
+            let mut out = [0; 1232];
+            let len = answer(&query, &mut out, &table, &asker, &mut desk()).unwrap();
+            assert!(len <= usize::from(payload), "{rtype} {payload}: {len}");
+            assert_eq!(out[1], 77);
+            signer.verify(&out[..len], NOW.into()).unwrap_or_else(|why| panic!("{rtype} {payload}: {why}"));
+        }
+    }
+    // A refusal is signed too: it could be anybody's otherwise.
+    let mut query = ask(9, &Name::parse("y.test").unwrap(), RecordType::AXFR, None);
+    let mut signer = Signer::of_request(&key);
+    signer.sign(&mut query, NOW.into());
+    let Some(Opened::Reply { message, .. }) = open(&query, &Arc::new(table), &SECONDARY, NOW.into()) else {
+        panic!("granted");
+    };
+    assert_eq!(Message::read(&message).unwrap().rcode(), Rcode::NOTAUTH);
+    signer.verify(&message, NOW.into()).unwrap();
 }

@@ -3,6 +3,8 @@
 use libfuzzer_sys::fuzz_target;
 use pointsman::table::Table;
 
+#[path = "../tables.rs"]
+mod tables;
 #[path = "../targets.rs"]
 #[allow(dead_code, reason = "one of several targets")]
 mod targets;
@@ -11,7 +13,7 @@ mod zoo;
 
 fuzz_target!(|input: &[u8]| {
     thread_local! {
-        static TABLE: Table = zoo::table();
+        static TABLES: [Table; 2] = tables::tables();
     }
-    TABLE.with(|table| targets::packet(table, input));
+    TABLES.with(|tables| targets::packet(tables, input));
 });
