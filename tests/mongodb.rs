@@ -282,7 +282,10 @@ async fn through_every_state_of_three_members() {
         let judged = watcher.round().await;
         assert_eq!(judged.evidence.reached, 1);
         tokio::time::sleep(Duration::from_millis(700)).await;
-        assert_eq!(watcher.round().await.verdict, Standing::NoQuorum);
+        // They may go on where only we cannot see them; the one that answers does not.
+        let judged = watcher.round().await;
+        assert_eq!(judged.verdict, Standing::Unknown, "{}", judged.reason);
+        assert_eq!(standings(&judged), [Standing::Unknown, Standing::Unknown, Standing::NoQuorum]);
         signal(Signal::CONT);
         set.tell(&set.well());
         assert_eq!(watcher.settled().await.verdict, Standing::Quorum);

@@ -52,7 +52,8 @@ fn members_that_stop_and_sentinels_that_die() {
     };
     // Three of five stop where they stand, the master among them.
     (0..3).for_each(|host| scene.pause(host));
-    scene.until("no_quorum");
+    scene.until_region(3, "no_quorum");
+    assert_eq!(scene.verdict(), "unknown");
     (0..3).for_each(|host| scene.resume(host));
     scene.until("quorum");
     // We alone do not see a majority.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::Case;
+use super::past::Past;
 use super::{NodeView, Standing};
 use crate::base::RegionId;
 use crate::config::SilentMeans;
@@ -87,27 +88,40 @@ pub(super) fn nobody_answers(they: &str, absent: &Absent, views: &[NodeView]) ->
     }
 }
 
-/// How regions stand of which nothing is heard while fewer than a majority spoke, and have no quorum:
-/// the others say nothing, and may well go on where only we cannot see them.
-pub(super) fn unheard(
+/// Whether a group that lies across regions may have its quorum where only we cannot see it: of so many
+/// voters so many spoke, and the others could be a majority.
+pub(super) fn may_go_on(case: &Case<'_>, voters: usize, spoke: usize) -> bool {
+    let across = case.group.inside.is_none() && case.cluster.silent_means == SilentMeans::Unknown;
+    across && voters.saturating_sub(spoke) > voters / 2
+}
+
+/// Those that spoke, which is to say that they answered or refused, have no quorum: it is lost, unless
+/// the others may go on out of our sight. Then nothing is known of the group, and only those regions
+/// are lost that said so themselves.
+///
+/// Inside one region, and for a region, the silence of a voter counts as its loss if another one there
+/// is cut off by its own word: two have looked for it, that one and we.
+pub(super) fn without_quorum(
     case: &Case<'_>,
-    spoke: usize,
-    majority: usize,
-) -> BTreeMap<RegionId, (Standing, String)> {
+    past: &mut Past,
+    (voters, spoke): (usize, usize),
+    words: String,
+) -> (Standing, String, BTreeMap<RegionId, (Standing, String)>) {
     let mut regions = BTreeMap::new();
-    let may_go_on = case.cluster.silent_means == SilentMeans::Unknown && spoke < majority;
-    if case.group.inside.is_some() || !may_go_on {
-        return regions;
+    if !may_go_on(case, voters, spoke) {
+        return (Standing::NoQuorum, words, regions);
     }
-    let speaks = |view: &NodeView| matches!(view, NodeView::Answered(_) | NodeView::Refused(_));
     for (region, local) in case.group.by_region() {
-        if !case.views_of(&local).any(speaks) {
-            let words = Absent::count(case.views_of(&local)).words();
-            let words = format!("its voters: {words}; a minority elsewhere has no majority");
-            regions.insert(region, (Standing::Unknown, words));
-        }
+        let standing = if case.views_of(&local).any(|view| matches!(view, NodeView::Answered(_))) {
+            past.cut_off.entry(region).or_insert(case.now);
+            (Standing::NoQuorum, words.clone())
+        } else {
+            let absent = Absent::count(case.views_of(&local)).words();
+            (Standing::Unknown, format!("its voters: {absent}; a minority elsewhere has no majority"))
+        };
+        regions.insert(region, standing);
     }
-    regions
+    (Standing::Unknown, format!("{words}; the others may go on out of sight"), regions)
 }
 
 /// The first words of a view that tells why it brought no facts.

@@ -26,7 +26,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
         | ClusterKind::Yugabytedb(_)
         | ClusterKind::Tikv(_)
         | ClusterKind::RaftHttp(_) => raft::judge(&case, past, family.raft()),
-        ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => peers::judge(&case, past),
+        ClusterKind::Rabbitmq(_) | ClusterKind::Cockroachdb(_) => peers::judge(&case, past, family.peers()),
         ClusterKind::Galera(_) | ClusterKind::MysqlGr(_) => component::judge(&case, past, family.component()),
         ClusterKind::Patroni(_) => patroni::judge(&case, past, family.writer()),
         ClusterKind::Postgres(_) => postgres::judge(&case, past, family.writer()),

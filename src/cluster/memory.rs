@@ -1,7 +1,7 @@
 //! What must be remembered of a group between rounds.
 
 use super::past::Past;
-use super::{component, raft, replicas, sentinel};
+use super::{component, peers, raft, replicas, sentinel};
 use crate::base::{Mono, RegionId};
 
 /// What a group was, as far as judging the next round depends on it.
@@ -24,6 +24,7 @@ pub(super) enum Family {
     Any,
     Raft(raft::Notes),
     Component(component::Notes),
+    Peers(peers::Notes),
     Sentinel(sentinel::Notes),
     Replicas(Box<replicas::Notes>),
     /// Of those with one writer: the member that was it.
@@ -65,6 +66,16 @@ impl Family {
             other => {
                 *other = Self::Component(component::Notes::default());
                 other.component()
+            }
+        }
+    }
+
+    pub(super) fn peers(&mut self) -> &mut peers::Notes {
+        match self {
+            Self::Peers(notes) => notes,
+            other => {
+                *other = Self::Peers(peers::Notes::default());
+                other.peers()
             }
         }
     }

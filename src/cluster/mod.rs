@@ -19,12 +19,15 @@ mod past;
 mod patroni;
 mod peers;
 mod postgres;
+mod proofs;
 mod raft;
 mod replicas;
 mod ring;
 mod sentinel;
 mod shards;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod view;
 mod words;
 

@@ -80,6 +80,19 @@ impl Past {
         }
     }
 
+    /// How a region stands whose voters all claim to be in a group that goes on, and let what takes a
+    /// quorum hang for so long: they are cut off from it, and do not know it yet.
+    pub(super) fn failing_alone(
+        &mut self,
+        case: &Case<'_>,
+        region: RegionId,
+        span: &str,
+    ) -> (Standing, String) {
+        self.cut_off.entry(region).or_insert(case.now);
+        let words = format!("what takes a quorum has failed through its voters for {span}");
+        (Standing::NoQuorum, format!("{words}; the group goes on elsewhere"))
+    }
+
     /// A region is in the group again. If it was out for longer than an election takes, it must catch
     /// up with what the group has by now.
     pub(super) fn back_in_group(&mut self, case: &Case<'_>, region: RegionId, end: Option<u64>) {

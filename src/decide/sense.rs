@@ -378,9 +378,10 @@ impl Senses {
             false => drop(state.unknown_since.get_or_insert(now.mono)),
         }
         // A group across regions that is lost as a whole is nobody's loss in particular. It is not as
-        // long as a region stands in it: that one can take over.
+        // long as a region stands in it: that one can take over. Where a region is lost and of the
+        // others nothing is known, it may be a part of such a loss.
         let lost = match judgement.verdict {
-            Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain => true,
+            Standing::NoQuorum | Standing::ReadOnly | Standing::SplitBrain | Standing::Unknown => true,
             Standing::Unreachable => silent_means == SilentMeans::NoQuorum,
             _ => false,
         };

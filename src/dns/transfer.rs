@@ -46,7 +46,8 @@ pub struct Refused {
 /// A transfer under way.
 #[derive(Debug)]
 pub struct Outgoing {
-    table: Arc<Table>,
+    /// What the zone is taken from; none where there is no room for one.
+    table: Option<Arc<Table>>,
     zone: u16,
     state: Arc<ZoneState>,
     /// Header and question, which each message starts with.
@@ -84,7 +85,7 @@ pub fn open(message: &[u8], table: &Arc<Table>, asker: &Asker, now: u64) -> Opti
         return None;
     }
     let query = Query::read(message).ok().filter(|query| query.question.class == Class::IN)?;
-    Some(grant(message, &query, table, || Arc::clone(table), asker, now))
+    Some(grant(message, &query, table, Kept::Table(table), asker, now))
 }
 
 /// The number of the zone that a question names.
@@ -115,13 +116,15 @@ pub(super) fn datagram(
     known: bool,
     now: u64,
 ) -> Option<Vec<u8>> {
-    // Who may fetch the zone is rare enough to be worth a copy.
-    let mut outgoing = match grant(message, query, table, || Arc::new(table.clone()), asker, now) {
+    // Putting a difference together may take milliseconds, and addresses are forged for nothing.
+    let shown = known || query.has_tsig;
+    let kept = if shown { Kept::Difference } else { Kept::Version };
+    let mut outgoing = match grant(message, query, table, kept, asker, now) {
         Opened::Reply { message, .. } => return Some(message),
         Opened::Stream(outgoing) => outgoing,
     };
     let limit = usize::from(query.edns.as_ref().map_or(PLAIN_UDP_PAYLOAD, payload));
-    if outgoing.from.is_some() && (known || outgoing.signer.is_some()) {
+    if outgoing.from.is_some() {
         let signer = outgoing.signer.clone();
         let message = outgoing.message(limit, now);
         if message.is_some() && outgoing.is_over() {
@@ -138,12 +141,23 @@ fn payload(edns: &Edns<'_>) -> u16 {
     edns.payload.clamp(PLAIN_UDP_PAYLOAD, UDP_PAYLOAD)
 }
 
-/// Looks at a request; `hold` keeps the table for a transfer.
+/// How much there can be to send.
+#[derive(Clone, Copy)]
+enum Kept<'t> {
+    /// A whole zone, from this table.
+    Table(&'t Arc<Table>),
+    /// What has changed, if it fits.
+    Difference,
+    /// The newest SOA record.
+    Version,
+}
+
+/// Looks at a request.
 fn grant(
     message: &[u8],
     query: &Query<'_>,
     table: &Table,
-    hold: impl FnOnce() -> Arc<Table>,
+    kept: Kept<'_>,
     asker: &Asker,
     now: u64,
 ) -> Opened {
@@ -183,8 +197,12 @@ fn grant(
     if let Some(why) = &state.withheld {
         return refuse(Rcode::REFUSED, signer, why.clone());
     }
+    let (table, rest) = match kept {
+        Kept::Table(kept) => (Some(Arc::clone(kept)), Rest::Names(table.image().contents(zone))),
+        Kept::Difference | Kept::Version => (None, Rest::Done),
+    };
     let mut outgoing = Box::new(Outgoing {
-        table: hold(),
+        table,
         zone,
         state: Arc::clone(state),
         head: head.clone(),
@@ -192,7 +210,7 @@ fn grant(
         signer,
         queue: state.soa.clone(),
         sent: 0,
-        rest: Rest::Names(table.image().contents(zone)),
+        rest,
         from: None,
         asked_at: now,
     });
@@ -206,7 +224,8 @@ fn grant(
             let message = outgoing.message(MESSAGE_OCTETS, now).unwrap_or_default();
             return Opened::Reply { message, refused: None };
         }
-        outgoing.from = outgoing.since(from).then_some(from);
+        let wanted = !matches!(kept, Kept::Version);
+        outgoing.from = (wanted && outgoing.since(from)).then_some(from);
     }
     Opened::Stream(outgoing)
 }
@@ -293,13 +312,14 @@ impl Outgoing {
         while self.sent == self.queue.len() {
             self.queue.clear();
             self.sent = 0;
+            let Some(table) = &self.table else { return };
             match &mut self.rest {
-                Rest::Names(contents) => match contents.next(self.table.image()) {
+                Rest::Names(contents) => match contents.next(table.image()) {
                     Some(node) => node.push_records(&mut self.queue),
                     None => self.rest = Rest::Services,
                 },
                 Rest::Services => {
-                    self.queue = self.state.dynamic_records(&self.table, self.zone);
+                    self.queue = self.state.dynamic_records(table, self.zone);
                     self.rest = Rest::Last;
                 }
                 Rest::Last => {

@@ -25,12 +25,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::part::{Part, Rival};
-use super::absent::{Absent, nobody_answers, unheard};
+use super::absent::{Absent, nobody_answers, without_quorum};
 use super::case::Case;
 use super::kin::of_one_cluster;
 use super::past::{CatchUp, Past};
+use super::proofs::Proofs;
 use super::{ComponentFacts, Evidence, Facts, Judgement, LinearizableResult, Standing};
-use crate::base::{Mono, show_span};
 
 type Member<'a> = (usize, &'a ComponentFacts);
 
@@ -39,8 +39,8 @@ type Member<'a> = (usize, &'a ComponentFacts);
 pub(super) struct Notes {
     /// A second part that claims that it may commit.
     rival: Rival,
-    /// Members that answer locally and let what takes the others hang, and since when.
-    stuck: BTreeMap<usize, Mono>,
+    /// Members at which what takes the others hangs.
+    proofs: Proofs,
 }
 
 pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judgement {
@@ -50,7 +50,8 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
     let members = case.group.members.len();
     let voters = members + arbitrators;
     let majority = voters / 2 + 1;
-    let part = Part::biggest(&answered);
+    notes.proofs.note(case, |member| answered.iter().any(|(position, _)| *position == member));
+    let part = Part::biggest(&answered, |member| notes.proofs.fails_at(member));
     let votes = part.as_ref().map_or(0, |part| {
         let unheard = members - answered.len() - absent.refused;
         // What the membership has room for beside the members that are, or may be, in it.
@@ -69,13 +70,20 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
         ..Evidence::default()
     };
     // One that started with the round before may end a little after it.
-    let read_passed = case.proof(2).is_some_and(|read| read.result == LinearizableResult::Passed);
-    note_stuck(case, notes, &answered);
+    let read_passed = case.proof(2).is_some_and(|read| {
+        let within = part.as_ref().is_some_and(|part| part.holds(read.member));
+        within && read.result == LinearizableResult::Passed
+    });
+    let hanging = part.as_ref().and_then(|part| {
+        notes.proofs.fail_throughout(case, part.members.iter().map(|(position, _)| *position))
+    });
 
     let (verdict, reason) =
-        if let Some(words) = part.as_ref().and_then(|part| part.split(case, &mut notes.rival, &answered)) {
+        if let Some(words) = part.as_ref().and_then(|part| part.split(case, notes, &answered)) {
             (Standing::SplitBrain, words)
-        } else if let Some(words) = stuck(case, notes, part.as_ref()) {
+        } else if let Some(span) = hanging {
+            evidence.margin = -1;
+            let words = format!("{votes} members answer, and what takes the others has hung for {span}");
             (Standing::NoQuorum, words)
         } else if let Some(part) = part.as_ref().filter(|_| votes >= majority || read_passed) {
             past.leaderless_since = None;
@@ -95,14 +103,18 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
         past.leaderless_since = None;
     }
 
+    let spoke = answered.len() + absent.refused;
+    let (verdict, reason, lost) = match verdict {
+        Standing::NoQuorum => without_quorum(case, past, (voters, spoke), reason),
+        _ => (verdict, reason, BTreeMap::new()),
+    };
     let regions = match (verdict, &part) {
         (Standing::Quorum | Standing::Degraded | Standing::Recovering, Some(part))
             if case.group.inside.is_none() =>
         {
-            regions::stand(case, past, part, (verdict, &reason))
+            regions::stand(case, past, notes, part, (verdict, &reason))
         }
-        (Standing::NoQuorum, _) => unheard(case, answered.len() + absent.refused, majority),
-        _ => BTreeMap::new(),
+        _ => lost,
     };
     Judgement { verdict, reason, evidence, regions }
 }
@@ -115,33 +127,6 @@ fn answered<'a>(case: &Case<'a>) -> Vec<Member<'a>> {
     });
     of_one_cluster(&mut answers, |(_, facts)| &facts.cluster);
     answers
-}
-
-/// Notes on which members what takes the others hangs, and for how long already.
-fn note_stuck(case: &Case<'_>, notes: &mut Notes, answered: &[Member<'_>]) {
-    let stuck = &mut notes.stuck;
-    stuck.retain(|position, _| answered.iter().any(|(member, _)| member == position));
-    let Some(read) = &case.round.linearizable else { return };
-    match read.result {
-        LinearizableResult::Passed => stuck.clear(),
-        LinearizableResult::Hung | LinearizableResult::NoQuorum(_) => {
-            if answered.iter().any(|(member, _)| *member == read.member) {
-                stuck.entry(read.member).or_insert(read.at);
-            }
-        }
-        LinearizableResult::Unmeasured(_) => {}
-    }
-}
-
-/// Every member that says it may commit lets what takes the others hang.
-fn stuck(case: &Case<'_>, notes: &Notes, part: Option<&Part<'_>>) -> Option<String> {
-    let part = part?;
-    let since = part.members.iter().map(|(position, _)| notes.stuck.get(position).copied());
-    let since = since.collect::<Option<Vec<_>>>()?.into_iter().min()?;
-    case.has_lasted(since).then(|| {
-        let (n, hanging) = (part.members.len(), case.now.since(since));
-        format!("{n} members answer, and what takes the others has hung for {}", show_span(hanging))
-    })
 }
 
 /// There is a quorum: with how much to spare, does it take writes, and has it caught up?

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Member;
+use super::{Member, Notes};
 use crate::base::Mono;
 use crate::cluster::ComponentView;
 use crate::cluster::case::Case;
@@ -21,15 +21,18 @@ pub(super) struct Part<'a> {
 pub(super) struct Rival(Option<Mono>);
 
 impl<'a> Part<'a> {
-    /// The membership that most members are in; of equal ones the newest.
-    pub(super) fn biggest(answered: &[Member<'a>]) -> Option<Self> {
+    /// The membership that most members are in; of equal ones the newest. One at whose every member what
+    /// takes the others fails is no match for one where it does not.
+    pub(super) fn biggest(answered: &[Member<'a>], fails_at: impl Fn(usize) -> bool) -> Option<Self> {
         let mut parts: BTreeMap<&ComponentView, Vec<Member<'a>>> = BTreeMap::new();
         for (position, facts) in answered {
             if let Some(view) = &facts.view {
                 parts.entry(view).or_default().push((*position, facts));
             }
         }
-        let most = parts.into_iter().max_by_key(|(view, members)| (members.len(), view.number));
+        let sound = |members: &[Member<'_>]| members.iter().any(|(position, _)| !fails_at(*position));
+        let most =
+            parts.into_iter().max_by_key(|(view, members)| (sound(members), members.len(), view.number));
         most.map(|(view, members)| Self { view, members })
     }
 
@@ -57,7 +60,7 @@ impl<'a> Part<'a> {
     pub(super) fn split(
         &self,
         case: &Case<'_>,
-        rival: &mut Rival,
+        notes: &mut Notes,
         answered: &[Member<'_>],
     ) -> Option<String> {
         let ComponentView { number, size, .. } = self.view;
@@ -70,13 +73,14 @@ impl<'a> Part<'a> {
         }
         let other = answered
             .iter()
-            .filter(|(position, _)| !self.holds(*position))
+            // One at which what takes the others fails is no rival: it only has not noticed.
+            .filter(|(position, _)| !self.holds(*position) && !notes.proofs.fails_at(*position))
             .find_map(|(position, facts)| Some((position, facts.view.as_ref()?)));
         let Some((position, view)) = other else {
-            rival.0 = None;
+            notes.rival.0 = None;
             return None;
         };
-        let since = case.now.since(*rival.0.get_or_insert(case.now));
+        let since = case.now.since(*notes.rival.0.get_or_insert(case.now));
         (since > case.cluster.time_to_truth * RIVAL_TRUTHS).then(|| {
             let (place, theirs, n) = (case.place(*position), view.number, self.members.len());
             format!("{place} goes on in membership {theirs} by itself, and {n} others in {number}")

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::has_caught_up;
 use super::part::Part;
+use super::{Notes, has_caught_up};
 use crate::base::RegionId;
 use crate::cluster::absent::out_of_sight;
 use crate::cluster::case::Case;
@@ -13,6 +13,7 @@ use crate::cluster::{ComponentFacts, Facts, NodeView, Standing};
 pub(super) fn stand(
     case: &Case<'_>,
     past: &mut Past,
+    notes: &Notes,
     part: &Part<'_>,
     whole: (Standing, &str),
 ) -> BTreeMap<RegionId, (Standing, String)> {
@@ -22,14 +23,15 @@ pub(super) fn stand(
         // The one that is furthest speaks for its region.
         let best =
             inside.map(|(_, facts)| *facts).max_by_key(|facts| (facts.ready, facts.synced, facts.committed));
-        let heard: Vec<&ComponentFacts> = case
-            .views_of(&local)
-            .filter_map(|view| match view {
-                NodeView::Answered(Facts::Component(facts)) => Some(facts),
-                _ => None,
-            })
-            .collect();
-        let standing = if let Some(best) = best {
+        let facts = |position: &usize| match &case.round.views[*position] {
+            NodeView::Answered(Facts::Component(facts)) => Some(facts),
+            _ => None,
+        };
+        let answered = || local.iter().copied().filter(|position| facts(position).is_some());
+        let heard: Vec<&ComponentFacts> = local.iter().filter_map(facts).collect();
+        let standing = if let Some(span) = notes.proofs.fail_among(case, answered()) {
+            past.failing_alone(case, region, &span)
+        } else if let Some(best) = best {
             let end = part.members.iter().map(|(_, facts)| facts.committed).max();
             past.back_in_group(case, region, end);
             within(past, region, best, whole)

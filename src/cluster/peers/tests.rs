@@ -9,7 +9,9 @@ struct Bench {
     group: Group,
     memory: Memory,
     now: Mono,
-    write: Option<(usize, LinearizableResult)>,
+    /// Through which members in turn, and how it ends.
+    write: Option<(&'static [usize], LinearizableResult)>,
+    turn: usize,
 }
 
 impl Bench {
@@ -24,12 +26,12 @@ impl Bench {
             memory: Memory::well(),
             now: Mono(100 * SECOND),
             write: None,
+            turn: 0,
         }
     }
 
     /// One round. A letter is a member: those with the same one of `A` and `B` see each other;
-    /// `a` sees all and is seen by none; `l` has proven to be live, `d` has not; `x` refused,
-    /// `-` silent, `?` denied.
+    /// `a` sees all and is seen by none; `x` refused, `-` silent, `?` denied.
     fn round(&mut self, states: &str) -> Judgement {
         self.now = self.now + SECOND;
         let views = states.chars().map(|state| match state {
@@ -50,16 +52,12 @@ impl Bench {
                 ..PeerFacts::default()
             }));
         }
-        let live = states.matches('l').count() as u64;
-        for (n, state) in states.chars().enumerate().filter(|(_, state)| "ld".contains(*state)) {
-            views[n] = NodeView::Answered(Facts::Peer(PeerFacts {
-                member: n.to_string(),
-                live: Some(if state == 'l' { live } else { 0 }),
-                ..PeerFacts::default()
-            }));
-        }
         let write = self.write.clone();
-        let linearizable = write.map(|(member, result)| Linearizable { at: self.now, member, result });
+        self.turn += 1;
+        let linearizable = write.map(|(members, result)| {
+            let member = members[self.turn % members.len()];
+            Linearizable { at: self.now, member, result }
+        });
         let round = Round { group: GroupId(0), views, linearizable, took: SECOND };
         judge(&self.cluster, &self.group, &round, &mut self.memory, self.now)
     }
@@ -73,100 +71,41 @@ impl Bench {
 }
 
 #[test]
-fn every_combination_of_members_that_prove_to_be_live() {
-    let letters = ['l', 'd', 'x', '-', '?'];
-    for n in [3usize, 5] {
-        let majority = n / 2 + 1;
-        for code in 0..letters.len().pow(n as u32) {
-            let states: String =
-                (0..n as u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
-            let count = |wanted: char| states.matches(wanted).count();
-            let judged = Bench::new(n as u16, false).settled(&states);
-            let expected = match count('l') {
-                live if live > majority => Standing::Quorum,
-                1.. => Standing::Degraded,
-                _ if count('x') >= majority => Standing::NoQuorum,
-                _ if count('d') > 0 => Standing::NoQuorum,
-                _ if count('?') > 0 => Standing::Unknown,
-                _ => Standing::Unreachable,
-            };
-            assert_eq!(judged.verdict, expected, "{states}: {}", judged.reason);
-            // Those that are not live are cut off from a group that goes on.
-            for (n, state) in states.chars().enumerate().filter(|_| count('l') > 0) {
-                let standing = judged.regions[&RegionId(n as u16)].0;
-                match state {
-                    'l' => assert_eq!(standing, expected, "{states}"),
-                    'd' => assert_eq!(standing, Standing::NoQuorum, "{states}"),
-                    'x' => assert_eq!(standing, Standing::Degraded, "{states}"),
-                    _ => assert_eq!(standing, Standing::Unknown, "{states}"),
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn every_combination_of_three_and_five() {
-    let letters = ['A', 'B', 'a', 'x', '-', '?'];
-    for n in [3usize, 5] {
-        let majority = n / 2 + 1;
-        for code in 0..letters.len().pow(n as u32) {
-            let states: String =
-                (0..n as u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
-            let count = |wanted: &str| states.chars().filter(|state| wanted.contains(*state)).count();
-            let side = count("A").max(count("B"));
-            let stale = count("a");
-            if stale > 1 {
-                // They see one another: a side of their own.
-                continue;
-            }
-            let verdict = Bench::new(n as u16, true).settled(&states).verdict;
-            let expected = match side {
-                side if side > majority => Standing::Quorum,
-                side if side == majority => Standing::Degraded,
-                _ if count("x") >= majority => Standing::NoQuorum,
-                0 if stale == 0 && count("?") > 0 => Standing::Unknown,
-                0 if stale == 0 => Standing::Unreachable,
-                // One member's word of a majority that we do not see.
-                _ if stale == 1 => Standing::Unknown,
-                _ => Standing::NoQuorum,
-            };
-            assert_eq!(verdict, expected, "{states}");
-        }
-    }
-}
-
-#[test]
 fn a_confirmed_write_proves_a_quorum_and_one_that_goes_on_failing_disproves_it() {
     for states in ["A--", "AB-", "A?-", "Axx"] {
         let mut bench = Bench::new(3, true);
-        bench.write = Some((0, LinearizableResult::Passed));
+        bench.write = Some((&[0], LinearizableResult::Passed));
         assert_eq!(bench.settled(states).verdict, Standing::Degraded, "{states}");
     }
     for result in [LinearizableResult::Hung, LinearizableResult::NoQuorum("refused".into())] {
         let mut bench = Bench::new(3, true);
-        bench.write = Some((0, result.clone()));
+        // Through one of three it may fail for reasons of that one, which can spare no other.
+        bench.write = Some((&[0], result.clone()));
+        assert_eq!(bench.settled("AAA").verdict, Standing::Degraded);
+        let mut bench = Bench::new(3, true);
+        bench.write = Some((&[0, 1, 2], result.clone()));
         for _ in 0..5 {
             assert_eq!(bench.round("AAA").verdict, Standing::Quorum, "not at once");
         }
         // Another member confirms: the time starts anew.
-        bench.write = Some((1, LinearizableResult::Passed));
+        bench.write = Some((&[1], LinearizableResult::Passed));
         bench.round("AAA");
-        bench.write = Some((0, result.clone()));
-        for _ in 0..6 {
-            assert_eq!(bench.round("AAA").verdict, Standing::Quorum);
+        bench.write = Some((&[0, 1, 2], result.clone()));
+        for _ in 0..5 {
+            assert_ne!(bench.round("AAA").verdict, Standing::NoQuorum);
         }
         let lost = bench.round("AAA");
         assert_eq!((lost.verdict, lost.evidence.margin), (Standing::NoQuorum, -1));
         // A member that claims to see a majority, and at which a write fails.
         assert_eq!(bench.settled("a--").verdict, Standing::NoQuorum);
         // It hangs at one that does not even answer locally: that says nothing.
-        bench.write = Some((2, result));
+        let mut bench = Bench::new(3, true);
+        bench.write = Some((&[2], result));
         assert_eq!(bench.settled("AA-").verdict, Standing::Degraded);
         assert_eq!(bench.settled("a--").verdict, Standing::Unknown);
     }
     let mut bench = Bench::new(3, true);
-    bench.write = Some((0, LinearizableResult::Unmeasured("no such queue".into())));
+    bench.write = Some((&[0], LinearizableResult::Unmeasured("no such queue".into())));
     assert_eq!(bench.settled("AAA").verdict, Standing::Quorum);
 }
 

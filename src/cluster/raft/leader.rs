@@ -18,13 +18,17 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    /// The leader of the highest term that anybody names.
-    pub(super) fn of(answered: &[Voter<'_>]) -> Option<Self> {
+    /// The leader of the highest term that anybody names. `proven`: the voter through which a
+    /// linearizable read has just passed.
+    pub(super) fn of(answered: &[Voter<'_>], proven: Option<usize>) -> Option<Self> {
         let (term, name) = answered
             .iter()
             .filter_map(|(_, facts)| facts.leader.as_deref().map(|leader| (facts.term, leader)))
-            // Equal terms: the one that more voters name.
-            .max_by_key(|named| (named.0, answered.iter().filter(|voter| names(voter, *named)).count()))?;
+            // Equal terms, or none: the one that is proven, or else that more voters name.
+            .max_by_key(|named| {
+                let naming = || answered.iter().filter(|voter| names(voter, *named));
+                (named.0, naming().any(|(position, _)| Some(*position) == proven), naming().count())
+            })?;
         let naming = || answered.iter().filter(|voter| names(voter, (term, name)));
         let own_word = naming().find(|(_, facts)| facts.relayed || facts.leads());
         Some(Self {

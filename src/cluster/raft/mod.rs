@@ -16,10 +16,14 @@
 //!    Where a leader may lead without committing (it has the votes of members without data), its
 //!    own word of what a majority has must not stand still for the time to truth while its log
 //!    goes on.
-//! 5. A majority that refuses connections is gone, if the group was ever seen well.
-//! 6. Voters that answer and all know of no leader: electing, and lost after the time to truth.
-//! 7. Nobody answers: unreachable from here, which says nothing about the quorum.
-//! 8. Anything else is unknown.
+//! 5. Voters that answer, at every one of which that names a leader what takes a quorum has hung for
+//!    longer than the time to truth, are in none, whatever they say of themselves.
+//! 6. A majority that refuses connections is gone, if the group was ever seen well.
+//! 7. Voters that answer and all know of no leader: electing, and lost after the time to truth.
+//! 8. What has no quorum by the last three rules is the group only if the voters that are silent could
+//!    not be a majority; otherwise it is the regions of those that answer.
+//! 9. Nobody answers: unreachable from here, which says nothing about the quorum.
+//! 10. Anything else is unknown.
 
 mod commit;
 mod electorate;
@@ -34,10 +38,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::commit::{Stall, margin};
 use self::electorate::Electorate;
 use self::leader::{Leader, split};
-use super::absent::{Absent, nobody_answers, unheard};
+use super::absent::{Absent, nobody_answers, without_quorum};
 use super::case::Case;
 use super::kin::of_one_cluster;
 use super::past::{CatchUp, Past};
+use super::proofs::Proofs;
 use super::{Evidence, Facts, Judgement, LinearizableResult, RaftFacts, Standing};
 
 /// A voter that answered, by its position in the group.
@@ -54,13 +59,16 @@ pub(super) struct Notes {
     vouched: Option<(u64, String)>,
     /// Whether what the leader writes reaches a majority.
     stall: Stall,
+    /// Voters at which what takes a quorum hangs.
+    proofs: Proofs,
 }
 
 pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judgement {
     let named = naming::resolved(case.round);
     let case = &Case { round: named.as_ref().unwrap_or(case.round), ..*case };
     let answered = answered(case, notes);
-    let leader = Leader::of(&answered);
+    let read_passed = case.proof(1).filter(|read| read.result == LinearizableResult::Passed);
+    let leader = Leader::of(&answered, read_passed.map(|read| read.member));
     notes.electorate.meet(&answered);
     if let Some(leader) = leader.as_ref().filter(|leader| leader.own_word.is_some()) {
         notes.electorate.confirm(&leader.electorate, &leader.followers);
@@ -74,20 +82,27 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
     let voting = leader.iter().flat_map(|leader| &leader.followers).filter(|of| may_vote(of));
     let voting: BTreeSet<usize> = voting.copied().collect();
     let agreeing = voting.len();
+    let agreed = agreeing >= majority;
 
+    notes.proofs.note(case, |member| answered.iter().any(|(position, _)| *position == member));
+    // Who names no leader is in no quorum by its own word.
+    let claiming = answered.iter().filter(|(_, facts)| facts.leader.is_some());
+    let hanging = notes.proofs.fail_throughout(case, claiming.map(|(position, _)| *position));
+
+    // Who is cut off from where it passes cannot be spared for another.
+    let margin = margin(&answered, &notes.proofs.sound(case, &voting), voters, majority);
     let mut evidence = Evidence {
         voters,
         reached,
         agreeing,
-        margin: margin(&answered, &voting, voters, majority),
+        margin: if agreed { margin.max(0) } else { margin },
         leader: leader.as_ref().map(|leader| leader.words(case, &answered)),
         term: leader.as_ref().map(|leader| leader.term).filter(|term| *term > 0),
         lag_max: lag_max(&answered),
         ..Evidence::default()
     };
 
-    let read_passed = case.proof(1).is_some_and(|read| read.result == LinearizableResult::Passed);
-    let agreed = agreeing >= majority;
+    let read_passed = read_passed.is_some();
     let own_word = leader.as_ref().is_some_and(|leader| leader.own_word.is_some());
     let named = leader.as_ref().map(|leader| (leader.term, leader.name.clone()));
     if !agreed || own_word || notes.vouched != named {
@@ -99,6 +114,11 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
 
     let (verdict, reason) = if let Some(words) = split(&answered) {
         (Standing::SplitBrain, words)
+    } else if let Some(span) = hanging {
+        evidence.margin = -1;
+        let words =
+            format!("{reached} of {voters} voters answer, and what takes a quorum has hung for {span}");
+        (Standing::NoQuorum, format!("{words} at all that name a leader{}", absent.aside()))
     } else if (agreed && settled) || read_passed {
         // From now on a loss has the whole time to truth before it counts.
         past.leaderless_since = None;
@@ -131,14 +151,18 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
         past.leaderless_since = None;
     }
 
+    let spoke = reached + absent.refused;
+    let (verdict, reason, lost) = match verdict {
+        Standing::NoQuorum => without_quorum(case, past, (voters, spoke), reason),
+        _ => (verdict, reason, BTreeMap::new()),
+    };
     let regions = match (verdict, &leader) {
         (Standing::Quorum | Standing::Degraded | Standing::Recovering, Some(leader))
             if case.group.inside.is_none() =>
         {
-            regions::stand(case, past, &notes.learners, &answered, leader, (verdict, &reason))
+            regions::stand(case, past, notes, &answered, leader, (verdict, &reason))
         }
-        (Standing::NoQuorum, _) => unheard(case, answered.len() + absent.refused, majority),
-        _ => BTreeMap::new(),
+        _ => lost,
     };
     Judgement { verdict, reason, evidence, regions }
 }

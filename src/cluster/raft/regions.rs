@@ -1,9 +1,9 @@
 //! How each region stands in a group that goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::Voter;
 use super::leader::Leader;
+use super::{Notes, Voter};
 use crate::base::RegionId;
 use crate::cluster::absent::out_of_sight;
 use crate::cluster::case::Case;
@@ -13,19 +13,23 @@ use crate::cluster::{Facts, NodeView, Standing};
 pub(super) fn stand(
     case: &Case<'_>,
     past: &mut Past,
-    learners: &BTreeSet<usize>,
+    notes: &Notes,
     answered: &[Voter<'_>],
     leader: &Leader,
     whole: (Standing, &str),
 ) -> BTreeMap<RegionId, (Standing, String)> {
     let mut regions = BTreeMap::new();
     for (region, mut local) in case.group.by_region() {
-        local.retain(|position| !learners.contains(position));
+        local.retain(|position| !notes.learners.contains(position));
         if local.is_empty() {
             continue;
         }
         let within = local.iter().find(|position| leader.followers.contains(position));
-        let standing = if let Some(position) = within {
+        let heard =
+            answered.iter().map(|(position, _)| *position).filter(|position| local.contains(position));
+        let standing = if let Some(span) = notes.proofs.fail_among(case, heard) {
+            past.failing_alone(case, region, &span)
+        } else if let Some(position) = within {
             past.back_in_group(case, region, leader.own_word);
             rejoined(past, region, &case.round.views[*position], whole)
         } else if answered.iter().any(|(position, _)| local.contains(position)) {

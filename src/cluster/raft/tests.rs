@@ -83,41 +83,6 @@ fn well(n: usize) -> Bench {
     bench
 }
 
-#[test]
-fn every_combination_of_three_and_five() {
-    let letters = ['L', 'f', 'n', 'x', '-', '?'];
-    for n in [3usize, 5] {
-        for code in 0..letters.len().pow(n as u32) {
-            let states: String =
-                (0..n as u32).map(|place| letters[code / letters.len().pow(place) % letters.len()]).collect();
-            let count = |wanted: char| states.matches(wanted).count();
-            if count('L') > 1 || (count('f') > 0 && count('L') == 0) {
-                continue;
-            }
-            let majority = n / 2 + 1;
-            let agreeing = count('L') + count('f');
-            let verdict = well(n).settled(&states);
-            let expected = if agreeing > majority {
-                Standing::Quorum
-            } else if agreeing == majority {
-                Standing::Degraded
-            } else if count('x') >= majority {
-                Standing::NoQuorum
-            } else if agreeing > 0 {
-                // It hears from a leader: the others may well be where only we cannot see them.
-                Standing::Unknown
-            } else if count('n') > 0 {
-                Standing::NoQuorum
-            } else if count('?') > 0 {
-                Standing::Unknown
-            } else {
-                Standing::Unreachable
-            };
-            assert_eq!(verdict, expected, "{states}");
-        }
-    }
-}
-
 /// Every state of five members, of which one, three or five have a vote by the word of all.
 #[test]
 fn a_list_of_voters_counts_once_a_majority_of_it_confirms_it() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::base::Mono;
 use crate::cluster::case::Case;
+use crate::cluster::proofs::Proofs;
 use crate::cluster::ring::Ranges;
 use crate::cluster::{HostId, LinearizableResult, ReplicaFacts, Replication, Ring};
 use crate::config::CassandraOptions;
@@ -23,8 +24,8 @@ pub(in crate::cluster) struct Notes {
     pub(super) beats: BTreeMap<(usize, HostId), ((i64, i64), Mono)>,
     /// When a read last passed through a member.
     pub(super) passed: BTreeMap<usize, Mono>,
-    /// Members that answer locally and fail the read, and since when.
-    pub(super) stuck: BTreeMap<usize, Mono>,
+    /// Members that answer locally and fail the read.
+    pub(super) proofs: Proofs,
     /// Since when a member cannot find out who we are.
     pub(super) locked_out: BTreeMap<usize, Mono>,
     /// Why the last read failed.
@@ -103,11 +104,10 @@ impl Notes {
     }
 
     fn learn_read(&mut self, case: &Case<'_>, answered: &BTreeMap<usize, &ReplicaFacts>) {
-        self.stuck.retain(|member, _| answered.contains_key(member));
+        self.proofs.note(case, |member| answered.contains_key(&member));
         let Some(read) = &case.round.linearizable else { return };
         let failed = match &read.result {
             LinearizableResult::Passed => {
-                self.stuck.remove(&read.member);
                 self.passed.insert(read.member, read.at);
                 return;
             }
@@ -117,7 +117,6 @@ impl Notes {
         };
         // At a member that does not answer local questions it says nothing.
         if answered.contains_key(&read.member) {
-            self.stuck.entry(read.member).or_insert(read.at);
             self.passed.remove(&read.member);
             self.complaint = failed;
         }

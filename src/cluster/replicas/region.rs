@@ -145,7 +145,8 @@ impl Sight<'_> {
 
     /// A read fails through each of these that answers, and has for longer than the time to truth.
     fn disproved(&self, local: &[usize]) -> bool {
-        self.lasting(local, |member| self.notes.stuck.get(member).copied())
+        let answering = local.iter().copied().filter(|member| self.answered.contains_key(member));
+        self.notes.proofs.fail_among(&self.case, answering).is_some()
     }
 
     /// Each of these cannot find out who we are, though the roles are kept as safely as may be: it

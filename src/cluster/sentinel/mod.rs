@@ -24,7 +24,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use self::named::{Named, is_sentinel};
-use super::absent::{Absent, nobody_answers};
+use super::absent::{Absent, may_go_on, nobody_answers};
 use super::case::Case;
 use super::past::Past;
 use super::{Evidence, Facts, Judgement, NodeView, RedisFacts, SentinelFacts, Standing};
@@ -115,10 +115,18 @@ pub(super) fn judge(case: &Case<'_>, past: &mut Past, notes: &mut Notes) -> Judg
             _ => headless(case, past, &sentinels, &evidence, &absent),
         },
     };
-    let regions = match case.group.inside {
+    let mut regions = match case.group.inside {
         Some(_) => BTreeMap::new(),
         None => regions::stand(case, past, agreed, (verdict, &reason)),
     };
+    if verdict == Standing::NoQuorum && may_go_on(case, voters, sentinels.len() + absent.refused) {
+        // Those that spoke have no quorum, and the others may be one.
+        for region in case.group.by_region().into_keys() {
+            regions.entry(region).or_insert_with(|| (verdict, reason.clone()));
+        }
+        let reason = format!("{reason}; the others may go on out of sight");
+        return Judgement { verdict: Standing::Unknown, reason, evidence, regions };
+    }
     Judgement { verdict, reason, evidence, regions }
 }
 
