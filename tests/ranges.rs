@@ -1,5 +1,5 @@
-//! CockroachDB, YugabyteDB and TiKV, of which no server can be had to run this against: members on loopback
-//! that answer what the vendors' source answers in each state.
+//! CockroachDB, YugabyteDB, TiKV and Nomad, of which no server can be had to run this against: members on
+//! loopback that answer what the vendors' source answers in each state.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
 
 mod common;
@@ -53,7 +53,11 @@ impl Members {
                             Some(None) => return tokio::time::sleep(Duration::from_secs(5)).await,
                             None => (404, "no such page".to_owned()),
                         };
-                        let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+                        // Nomad's answers tell the state of its log; the others' readers look at no header.
+                        let head = format!(
+                            "HTTP/1.1 {status} X\r\nx-nomad-index: 7\r\ncontent-length: {}\r\n\r\n",
+                            body.len()
+                        );
                         let _ = stream.write_all((head + &body).as_bytes()).await;
                     });
                 }
@@ -68,6 +72,11 @@ impl Members {
 
     /// Each in a region of its own; told to be somewhere where nobody listens: refused.
     fn watcher(&self, system: &str) -> Watcher {
+        self.watcher_with(system, "")
+    }
+
+    /// The same, with further keys.
+    fn watcher_with(&self, system: &str, keys: &str) -> Watcher {
         let regions: Vec<usize> = (0..self.ports.len()).collect();
         let lines = |line: &dyn Fn(usize) -> String| regions.iter().map(|n| line(*n)).collect::<String>();
         let config = config(&format!(
@@ -81,7 +90,7 @@ clusters:
     {system}:
       across:
 {members}      time_to_truth: 400ms
-regions:
+{keys}regions:
 {regions}store: {{embedded: {{path: /tmp/none}}}}
 ",
             members = lines(&|n| format!("        r{n}: [\"http://127.0.0.1:{}\"]\n", self.ports[n])),
@@ -275,6 +284,71 @@ async fn yugabytedb_in_every_state() {
     masters.tell(vec![with_tablets(leader(), 50, 10, 10), follower(), follower()]);
     let judged = watcher.settled().await;
     assert_eq!((judged.verdict, standings(&judged)), (NoQuorum, vec![NoQuorum; 3]), "{}", judged.reason);
+}
+
+/// A Nomad server: whom it takes for the leader, in which term.
+fn nomad(n: usize, leader: Option<usize>, term: u64) -> Answers {
+    let voter = |n: usize| format!("{{Suffrage:Voter ID:id-{n} Address:10.0.0.{n}:4647}}");
+    let own = json!({
+        "config": {"Datacenter": "dc1", "Region": "global"},
+        "member": {"Name": format!("n{n}.global"), "Tags": {"id": format!("id-{n}"), "region": "global",
+                   "rpc_addr": format!("10.0.0.{n}"), "port": "4647"}},
+        "stats": {
+            "nomad": {"server": "true", "leader_addr": leader.map_or(String::new(), |n| format!("10.0.0.{n}:4647"))},
+            "raft": {"state": if leader == Some(n) { "Leader" } else { "Follower" }, "term": term.to_string(),
+                     "commit_index": "90", "applied_index": "90", "last_contact": "12ms",
+                     "latest_configuration": format!("[{}]", [0, 1, 2].map(voter).join(" "))}
+        }
+    });
+    [("/v1/agent/self", Some((200, own.to_string())))].into()
+}
+
+#[tokio::test]
+async fn nomad_in_every_state() {
+    let servers = Members::start(3).await;
+    let mut watcher = servers.watcher("nomad");
+    servers.tell((0..3).map(|n| nomad(n, Some(1), 3)).collect());
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, judged.evidence.term), (Quorum, Some(3)), "{}", judged.reason);
+    // By the endpoint that is configured, not by the address that raft knows.
+    assert_eq!(judged.evidence.leader, Some(format!("http://127.0.0.1:{}", servers.ports[1])));
+
+    // The leader parted from the others, which have another in the next term.
+    servers.tell(vec![nomad(0, Some(2), 4), nomad(1, Some(1), 3), nomad(2, Some(2), 4)]);
+    let judged = watcher.settled().await;
+    assert_eq!((judged.verdict, standings(&judged)), (Degraded, vec![Degraded, NoQuorum, Degraded]));
+
+    // Two that hang, and the third knows of nobody; then the same with two that know of nobody.
+    let silent: Answers = [("/v1/agent/self", None)].into();
+    servers.tell(vec![nomad(0, None, 5), silent.clone(), silent.clone()]);
+    assert_eq!(watcher.settled().await.verdict, NoQuorum);
+    servers.tell(vec![nomad(0, None, 5), nomad(1, None, 6), silent]);
+    assert_eq!(watcher.settled().await.verdict, NoQuorum);
+
+    // A token that is refused says nothing of health.
+    let denied: Answers = [("/v1/agent/self", Some((403, "Permission denied".to_owned())))].into();
+    servers.tell(vec![denied; 3]);
+    assert_eq!(watcher.settled().await.verdict, Unknown);
+}
+
+#[tokio::test]
+async fn nomads_write_is_the_proof() {
+    let servers = Members::start(3).await;
+    let keys = "      variable: pointsman\n      timeout: 600ms\n      linearizable_timeout: 700ms\n";
+    let watcher = servers.watcher_with("nomad", keys);
+    let (_, group) = watcher.config.groups.iter().next().unwrap();
+    let kind = &watcher.config.clusters[group.cluster].kind;
+    let written = async |answer| {
+        servers.tell(vec![[("/v1/var/pointsman", answer)].into(); 3]);
+        cluster::linearizable(&Net::new(), kind, &group.members[0]).await
+    };
+    assert_eq!(written(Some((200, "null".to_owned()))).await, LinearizableResult::Passed);
+    let lost = written(Some((500, "No cluster leader".to_owned()))).await;
+    assert!(matches!(lost, LinearizableResult::NoQuorum(_)), "{lost:?}");
+    let hung = written(None).await;
+    assert_eq!(hung, LinearizableResult::Hung);
+    let denied = written(Some((403, "Permission denied".to_owned()))).await;
+    assert!(matches!(denied, LinearizableResult::Unmeasured(_)), "{denied:?}");
 }
 
 /// A PD: the etcd in it, whom that follows, and in the leader the stores by state and the regions of

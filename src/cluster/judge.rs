@@ -16,6 +16,7 @@ pub fn judge(cluster: &Cluster, group: &Group, round: &Round, memory: &mut Memor
     let mut judgement = match &cluster.kind {
         ClusterKind::Etcd(_)
         | ClusterKind::Consul(_)
+        | ClusterKind::Nomad(_)
         | ClusterKind::ZooKeeper(_)
         | ClusterKind::Nats(_)
         | ClusterKind::Kafka(_)

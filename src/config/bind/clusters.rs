@@ -34,6 +34,7 @@ impl Binder<'_> {
             match cluster.value {
                 spec::Cluster::Etcd(Beside { shared, own }) => self.etcd(&name, shared, own, place),
                 spec::Cluster::Consul(Beside { shared, own }) => self.consul(&name, shared, own, place),
+                spec::Cluster::Nomad(Beside { shared, own }) => self.nomad(&name, shared, own, place),
                 spec::Cluster::ZooKeeper(Beside { shared, own }) => self.zookeeper(&name, shared, own, place),
                 spec::Cluster::Nats(Beside { shared, own }) => self.nats(&name, shared, own, place),
                 spec::Cluster::RaftHttp(Beside { shared, own }) => self.raft_http(&name, shared, own, place),

@@ -44,6 +44,8 @@ pub enum ClusterKind {
     Etcd(EtcdOptions),
     /// Consul servers, over their HTTP API.
     Consul(ConsulOptions),
+    /// Nomad servers, over their HTTP API.
+    Nomad(NomadOptions),
     /// ZooKeeper servers, over their client port.
     ZooKeeper(ZooKeeperOptions),
     /// NATS JetStream servers, over their monitoring port.
@@ -88,6 +90,7 @@ impl ClusterKind {
         match self {
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
+            Self::Nomad(_) => "nomad",
             Self::ZooKeeper(_) => "zookeeper",
             Self::Nats(_) => "nats",
             Self::RaftHttp(_) => "raft_http",
@@ -137,7 +140,7 @@ impl ClusterKind {
             Self::Nats(options) => options.streams_lost_max.map(|most| ("streams", most)),
             Self::Cassandra(options) => Some(("token ranges", options.parts_lost_max)),
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::RaftHttp(_) | Self::Vault(_) => None,
-            Self::Canary(_) | Self::Mongodb(_) => None,
+            Self::Canary(_) | Self::Mongodb(_) | Self::Nomad(_) => None,
             Self::Postgres(_)
             | Self::Galera(_)
             | Self::MysqlGr(_)
@@ -165,7 +168,7 @@ impl ClusterKind {
     pub fn elects(&self) -> bool {
         match self {
             Self::Etcd(_) | Self::Consul(_) | Self::ZooKeeper(_) | Self::Vault(_) => true,
-            Self::Kafka(_) | Self::Nats(_) | Self::RaftHttp(_) => true,
+            Self::Kafka(_) | Self::Nats(_) | Self::Nomad(_) | Self::RaftHttp(_) => true,
             Self::Search(_) | Self::Mongodb(_) | Self::Yugabytedb(_) | Self::Tikv(_) => true,
             Self::Galera(_) | Self::MysqlGr(_) | Self::RedisSentinel(_) | Self::Patroni(_) => false,
             Self::Postgres(_) | Self::Rabbitmq(_) | Self::Cassandra(_) | Self::Cockroachdb(_) => false,
@@ -404,6 +407,17 @@ pub struct ConsulOptions {
     pub access: Access,
     /// The budget of the linearizable probe; Consul itself takes up to 7 s to give up on a read
     /// that finds no leader.
+    pub linearizable_timeout: Duration,
+}
+
+/// How to talk to Nomad servers.
+#[derive(Clone, Debug, Default)]
+pub struct NomadOptions {
+    /// TLS, where its endpoints are `https`, and an ACL token.
+    pub access: Access,
+    /// The path of a variable that is written to, to prove a quorum; without it there is no such probe.
+    pub variable: Option<String>,
+    /// The budget of that probe.
     pub linearizable_timeout: Duration,
 }
 

@@ -20,6 +20,7 @@ use crate::config::yaml::Node;
 pub enum Cluster {
     Etcd(Framed<Etcd>),
     Consul(Framed<Consul>),
+    Nomad(Framed<Nomad>),
     #[serde(rename = "zookeeper")]
     ZooKeeper(Framed<ZooKeeper>),
     Nats(Framed<Nats>),
@@ -83,6 +84,15 @@ pub struct Etcd {
 pub struct Consul {
     pub token: Option<SecretRef>,
     pub tls: Option<Tls>,
+    pub linearizable_timeout: Option<Placed<Span>>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Nomad {
+    pub token: Option<SecretRef>,
+    pub tls: Option<Tls>,
+    pub variable: Option<Placed<String>>,
     pub linearizable_timeout: Option<Placed<Span>>,
 }
 

@@ -15,6 +15,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::api::{Api, excerpt};
+use super::hashicorp::RaftStats;
 use super::unanswered;
 use crate::cluster::{Facts, LinearizableResult, RaftFacts};
 use crate::config::ConsulOptions;
@@ -26,8 +27,6 @@ use crate::io::{Contact, Failure, Net};
 const BODY_BYTES_MAX: usize = 512 * 1024;
 /// A key that need not exist.
 const CONSISTENT_READ: &str = "/v1/kv/pointsman?consistent";
-/// Servers of a raft configuration that are looked at.
-const SERVERS_MAX: usize = 64;
 
 /// What a server says of itself.
 pub(super) async fn status(
@@ -112,18 +111,6 @@ struct ConsulStats {
     leader_addr: String,
 }
 
-/// Numbers are texts here.
-#[derive(Deserialize, Debug)]
-struct RaftStats {
-    state: String,
-    term: String,
-    commit_index: String,
-    applied_index: String,
-    last_contact: String,
-    /// `[{Suffrage:Voter ID:… Address:10.0.0.1:8300} {…}]`
-    latest_configuration: String,
-}
-
 impl AgentSelf {
     fn facts(self, api: &Api<'_>, answer: &Answer) -> Result<RaftFacts, Failure> {
         let Some(raft) = self.stats.raft else {
@@ -132,47 +119,10 @@ impl AgentSelf {
                 api.place()
             )));
         };
-        let number = |text: &str| text.parse::<u64>().map_err(|_| api.odd(answer));
         let OwnConfig { datacenter, node_id } = self.config;
-        let own = servers(&raft.latest_configuration).find(|server| server.id == node_id);
-        // A server that leads takes itself for the leader, by the address that raft knows.
-        let leader = Some(self.stats.consul.leader_addr).filter(|leader| !leader.is_empty());
-        let mut errors = Vec::new();
-        if leader.is_none() {
-            let RaftStats { state, last_contact, .. } = &raft;
-            errors.push(format!("{state}; last heard of a leader {last_contact} ago"));
-        }
-        Ok(RaftFacts {
-            cluster: datacenter,
-            member: own.as_ref().map_or(node_id.as_str(), |own| own.address).to_owned(),
-            leader,
-            term: number(&raft.term)?,
-            index: number(&raft.commit_index)?,
-            applied: number(&raft.applied_index)?,
-            learner: own.is_some_and(|own| own.suffrage != "Voter"),
-            errors,
-            ..RaftFacts::default()
-        })
+        let member = raft.address_of(&node_id).unwrap_or(&node_id).to_owned();
+        raft.facts(datacenter, member, &node_id, self.stats.consul.leader_addr).ok_or_else(|| api.odd(answer))
     }
-}
-
-/// A server of a raft configuration.
-struct Server<'a> {
-    suffrage: &'a str,
-    id: &'a str,
-    address: &'a str,
-}
-
-/// The servers of a raft configuration as Go prints it.
-fn servers(text: &str) -> impl Iterator<Item = Server<'_>> {
-    text.trim_matches(['[', ']']).split('{').take(SERVERS_MAX).filter_map(|server| {
-        let mut words = server.split('}').next()?.split_whitespace();
-        Some(Server {
-            suffrage: words.next()?.strip_prefix("Suffrage:")?,
-            id: words.next()?.strip_prefix("ID:")?,
-            address: words.next()?.strip_prefix("Address:")?,
-        })
-    })
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@ mod cockroachdb;
 mod consul;
 mod etcd;
 mod galera;
+mod hashicorp;
 mod kafka;
 mod mongodb;
 mod mysql;
 mod mysql_gr;
 mod patroni;
 mod nats;
+mod nomad;
 mod postgres;
 mod rabbitmq;
 mod raft_http;
@@ -57,6 +59,7 @@ async fn view(net: &Net, kind: &ClusterKind, member: &Member, timeout: Duration)
         (ClusterKind::Consul(options), Endpoint::Http(url)) => {
             consul::status(net, options, url, timeout).await
         }
+        (ClusterKind::Nomad(options), Endpoint::Http(url)) => nomad::status(net, options, url, timeout).await,
         (ClusterKind::ZooKeeper(options), Endpoint::Port(to)) => {
             zookeeper::status(net, options, to, timeout).await
         }
@@ -128,6 +131,7 @@ pub fn linearizable_budget(kind: &ClusterKind) -> Option<Duration> {
         ClusterKind::Nats(options) => options.publish.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::RaftHttp(options) => options.linearizable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Vault(options) => options.token.as_ref().map(|_| options.linearizable_timeout),
+        ClusterKind::Nomad(options) => options.variable.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Search(options) => options.proof_index.as_ref().map(|_| options.linearizable_timeout),
         ClusterKind::Galera(options) => Some(options.linearizable_timeout),
         ClusterKind::MysqlGr(options) => Some(options.linearizable_timeout),
@@ -154,6 +158,7 @@ pub async fn linearizable(net: &Net, kind: &ClusterKind, member: &Member) -> Lin
             rabbitmq::linearizable(net, options, url).await
         }
         (ClusterKind::Consul(options), Endpoint::Http(url)) => consul::linearizable(net, options, url).await,
+        (ClusterKind::Nomad(options), Endpoint::Http(url)) => nomad::linearizable(net, options, url).await,
         (ClusterKind::Vault(options), Endpoint::Http(url)) => vault::linearizable(net, options, url).await,
         (ClusterKind::Search(options), Endpoint::Http(url)) => search::linearizable(net, options, url).await,
         (ClusterKind::Nats(options), Endpoint::Http(url)) => nats::linearizable(net, options, url).await,

@@ -12,6 +12,7 @@ mod mysql_gr;
 mod patroni;
 mod rabbitmq;
 mod nats;
+mod nomad;
 mod raft_http;
 mod redis_sentinel;
 mod search;
