@@ -220,7 +220,8 @@ mod tests {
             let speak = async {
                 theirs.write_all(&said[..cut]).await.unwrap();
                 tokio::task::yield_now().await;
-                theirs.write_all(&said[cut..]).await.unwrap();
+                // Where the first piece had all that is asked for, nobody is there any more.
+                let _ = theirs.write_all(&said[cut..]).await;
                 theirs
             };
             let mut contact = Contact::new(std::time::Duration::from_secs(2));
