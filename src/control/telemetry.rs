@@ -1,7 +1,7 @@
 //! Metrics. Counters and durations are kept as things happen; gauges are set when somebody
 //! scrapes, from the state as it is then.
 
-use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 use super::handle::Running;
 use crate::base::{CheckId, GroupId, Health, Named};
@@ -142,28 +142,29 @@ pub(super) fn describe() {
         "How old the newest notification of an Alertmanager is."
     );
     describe_gauge!("pointsman_push_age_seconds", "How old the newest report of a target is.");
-    describe_histogram!("pointsman_check_duration_seconds", "How long a probe took.");
+    describe_gauge!("pointsman_check_duration_seconds", "How long the newest probe took.");
     describe_histogram!("pointsman_stage_duration_seconds", "How long a call to an agent took.");
     describe_histogram!("pointsman_conclude_duration_seconds", "From inputs taken to the table published.");
     gauge!("pointsman_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
-/// How long probes took. The histograms are looked up once: there may be thousands of checks.
+/// How long probes took, the newest of each: a histogram for each of thousands of checks would be
+/// dozens of series where one is looked at, and a kilobyte. The gauges are looked up once.
 #[derive(Debug)]
 pub(super) struct Durations {
-    checks: Named<CheckId, Histogram>,
-    groups: Named<GroupId, Histogram>,
+    checks: Named<CheckId, Gauge>,
+    groups: Named<GroupId, Gauge>,
 }
 
 impl Durations {
     /// Of everything that a configuration has probed.
     pub(super) fn of(config: &Config) -> Self {
-        let of = |name: &str| histogram!("pointsman_check_duration_seconds", "check" => name.to_owned());
+        let of = |name: &str| gauge!("pointsman_check_duration_seconds", "check" => name.to_owned());
         Self {
             // A cluster's is told by group, and who tells by itself was not asked.
             checks: config.checks.map(|id, check| match &check.kind {
-                CheckKind::Cluster(_) => Histogram::noop(),
-                kind if kind.is_told() => Histogram::noop(),
+                CheckKind::Cluster(_) => Gauge::noop(),
+                kind if kind.is_told() => Gauge::noop(),
                 _ => of(config.checks.name(id)),
             }),
             groups: config.groups.map(|id, _| of(config.groups.name(id))),
@@ -172,12 +173,12 @@ impl Durations {
 
     /// A probe has ended.
     pub(super) fn sample(&self, sample: &Sample) {
-        self.checks[sample.check].record(sample.took);
+        self.checks[sample.check].set(sample.took);
     }
 
     /// A round of a group has ended.
     pub(super) fn round(&self, round: &Round) {
-        self.groups[round.group].record(round.took);
+        self.groups[round.group].set(round.took);
     }
 }
 
