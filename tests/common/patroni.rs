@@ -95,10 +95,11 @@ impl System for Patroni {
         etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         etcd.args(["--initial-cluster", &cluster.join(","), "--initial-cluster-token", "shop"]);
         etcd.args(["--logger", "zap", "--log-level", "warn", "--unsafe-no-fsync"]);
-        // PostgreSQL makes itself the head of a session: it dies with the process namespace.
+        // PostgreSQL makes itself the head of a session: it dies with the process namespace, if its first
+        // process still hears of its parent's death after it has changed its user.
         let mut patroni = net.on(host, "unshare");
         patroni.args(["--pid", "--fork", "--kill-child=KILL", "--mount-proc", "setpriv"]);
-        patroni.args([&format!("--reuid={USER}"), "--clear-groups"]).arg(&self.patroni);
+        patroni.args([&format!("--reuid={USER}"), "--clear-groups", "--pdeathsig=KILL"]).arg(&self.patroni);
         patroni.arg(own.join("patroni.yml"));
         let log = |name: &str| directory.join(format!("{name}-{host}.log"));
         vec![
