@@ -870,7 +870,9 @@ async fn a_spanner_that_wants_to_know_who_we_are() {
     denied(&views(&[]).await, "the next login is in");
     assert_eq!(tokens.lock().unwrap().asked.len(), 2);
     // Denied a token: not asked for again and again, but by another key at once.
-    std::fs::write(&account, std::fs::read_to_string(&account).unwrap().replace("k1", "k2")).unwrap();
+    let another = std::fs::read_to_string(&account).unwrap().replace("\"k1\"", "\"k2\"");
+    assert!(another.contains("\"k2\""));
+    std::fs::write(&account, another).unwrap();
     tokens.lock().unwrap().answers = [(400, r#"{"error":"invalid_grant","error_description":"bad"}"#)].into();
     for _ in 0..3 {
         denied(&views(&[]).await, "400 invalid_grant bad");
