@@ -1,20 +1,15 @@
 //! A connection in clear text or under TLS, for small protocols of which we speak a few words.
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::stream::{self, secured};
 use super::{Close, Contact, Failure, Net, TrustFiles};
 use crate::config::HostPort;
 
-/// What can be read from and written to.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 /// An open connection to a server, with what it says kept to a limit.
 pub struct Wire<'a> {
-    stream: Box<dyn Stream>,
+    stream: stream::Wire,
     to: &'a HostPort,
     heard: Vec<u8>,
     /// Up to where `heard` was taken.
@@ -36,7 +31,7 @@ impl<'a> Wire<'a> {
     ) -> Result<Self, Failure> {
         // Not abruptly: the last thing said must arrive.
         let stream = contact.connect(net, to, Close::Gracefully).await?;
-        let stream: Box<dyn Stream> = match trust {
+        let stream: stream::Wire = match trust {
             None => Box::new(stream),
             Some(trust) => {
                 let trust = net.trust(trust, contact.deadline()).await?;
@@ -64,14 +59,7 @@ impl<'a> Wire<'a> {
             return Err(Failure::rubbish(format!("{} talks on where TLS should begin", self.to)));
         }
         let trust = net.trust(trust, contact.deadline()).await?;
-        let name = ServerName::try_from(self.to.host.clone())
-            .map_err(|_| Failure::unmeasured(format!("{} has no name for TLS", self.to)))?;
-        let connecting = TlsConnector::from(trust.config()).connect(name, self.stream);
-        let secured = contact.bound(connecting).await?;
-        let secured =
-            secured.map_err(|error| Failure::of_talk(&error, format!("{} (TLS)", self.to), false))?;
-        contact.phases.secured = Some(contact.took());
-        self.stream = Box::new(secured);
+        self.stream = secured(contact, &trust, self.to, self.stream).await?;
         Ok(self)
     }
 

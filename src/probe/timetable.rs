@@ -8,8 +8,9 @@
 //! The first probes of all targets are spread over a short time, so that thousands do not
 //! start at once. The gap after that is drawn from almost nothing to a whole interval, which
 //! spreads them evenly over it; all later ones are shorter than the interval by the target's
-//! jitter at most, so that targets drift apart rather than together. No gap is ever longer than
-//! the interval: the promised detection time rests on it.
+//! jitter at most, so that targets drift apart rather than together, and by what little it comes
+//! early to be probed together with another. No gap is ever longer than the interval: the promised
+//! detection time rests on it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

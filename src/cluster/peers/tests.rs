@@ -117,6 +117,22 @@ fn a_confirmed_write_proves_a_quorum_and_one_that_goes_on_failing_disproves_it()
     assert_eq!(bench.settled("AAA").verdict, Standing::Quorum);
 }
 
+/// Two writes that hung before and after a silence are no hang that lasted.
+#[test]
+fn what_hung_before_a_silence_counts_no_more() {
+    let mut bench = Bench::new(3, true);
+    bench.write = Some((&[0, 1, 2], LinearizableResult::Hung));
+    (0..3).for_each(|_| drop(bench.round("AAA")));
+    bench.write = None;
+    bench.settled("---");
+    bench.write = Some((&[0, 1, 2], LinearizableResult::Hung));
+    for _ in 0..3 {
+        let judgement = bench.round("AAA");
+        assert_ne!(judgement.verdict, Standing::NoQuorum, "{}", judgement.reason);
+    }
+    assert_eq!(bench.settled("AAA").verdict, Standing::NoQuorum);
+}
+
 #[test]
 fn only_the_region_that_is_cut_off_is_lost() {
     use Standing::{Degraded, Electing, NoQuorum, Quorum, Unknown};

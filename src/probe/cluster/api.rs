@@ -183,3 +183,13 @@ pub(super) fn excerpt(answer: &Answer) -> String {
         text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(EXCERPT_CHARS_MAX).collect();
     if text.is_empty() { "(nothing)".to_owned() } else { text }
 }
+
+/// An answer, for tests.
+#[cfg(test)]
+pub(super) fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Answer {
+    let header = |(name, text): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(text))
+    };
+    let status = StatusCode::from_u16(status).expect("a test knows the codes");
+    Answer { status, headers: headers.iter().map(header).collect(), body: body.to_owned().into(), cut: false }
+}

@@ -127,8 +127,7 @@ impl AgentSelf {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-
+    use super::super::api::answer;
     use super::*;
     use crate::io::Class;
 
@@ -136,15 +135,6 @@ mod tests {
         let (net, options) = (Net::new(), ConsulOptions::default());
         let base = "http://consul.example:8500".parse().unwrap();
         of(&api(&net, &options, &base))
-    }
-
-    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Answer {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers, body: body.to_owned().into(), cut: false }
     }
 
     fn facts(body: &str) -> Result<RaftFacts, Failure> {

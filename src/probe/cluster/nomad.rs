@@ -126,8 +126,7 @@ struct NomadStats {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-
+    use super::super::api::answer;
     use super::*;
     use crate::io::Class;
 
@@ -135,15 +134,6 @@ mod tests {
         let (net, options) = (Net::new(), NomadOptions::default());
         let base = "http://nomad.example:4646".parse().unwrap();
         of(&api(&net, &options, &base))
-    }
-
-    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Answer {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-            .collect();
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers, body: body.to_owned().into(), cut: false }
     }
 
     /// In the form of 1.4.3.

@@ -146,6 +146,7 @@ fn proof(api: &Api<'_>, quorum: &RaftHttpQuorum, answer: &Answer) -> Linearizabl
 
 #[cfg(test)]
 mod tests {
+    use super::super::api;
     use super::*;
     use crate::config::StatusRange;
     use crate::io::Class;
@@ -174,8 +175,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> Answer {
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into(), cut: false }
+        api::answer(status, &[], body)
     }
 
     #[test]

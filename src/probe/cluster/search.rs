@@ -272,6 +272,7 @@ struct Reason {
 
 #[cfg(test)]
 mod tests {
+    use super::super::api;
     use super::*;
     use crate::io::Class;
 
@@ -281,8 +282,7 @@ mod tests {
     const GREEN: &str = r#"{"status":"green","timed_out":false,"discovered_master":true,"discovered_cluster_manager":true,"indices":{"pointsman":{"number_of_replicas":0,"shards":{"0":{"primary_active":true,"active_shards":1}}},"orders":{"number_of_replicas":1,"shards":{"0":{"primary_active":true,"active_shards":2},"1":{"primary_active":true,"active_shards":2},"2":{"primary_active":true,"active_shards":2}}}}}"#;
 
     fn answer(status: u16, body: &str) -> Answer {
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into(), cut: false }
+        api::answer(status, &[], body)
     }
 
     fn with_api<T>(of: impl FnOnce(&Api<'_>) -> T) -> T {

@@ -186,6 +186,7 @@ struct Complaint {
 
 #[cfg(test)]
 mod tests {
+    use super::super::api;
     use super::*;
     use crate::io::Class;
 
@@ -198,8 +199,7 @@ mod tests {
     const HEALTHY: &str = r#","ha_connection_healthy":true,"last_request_forwarding_heartbeat_ms":3621"#;
 
     fn answer(status: u16, body: &str) -> Answer {
-        let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers: hyper::HeaderMap::new(), body: body.to_owned().into(), cut: false }
+        api::answer(status, &[], body)
     }
 
     fn with_api<T>(of: impl FnOnce(&Api<'_>) -> T) -> T {

@@ -207,6 +207,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::api;
     use super::*;
     use crate::io::Class;
 
@@ -221,12 +222,7 @@ mod tests {
     }
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: hyper::header::HeaderMap::new(),
-            body: body.to_owned().into(),
-            cut: false,
-        }
+        api::answer(status, &[], body)
     }
 
     #[test]
